@@ -1,0 +1,3 @@
+"""segwright."""
+
+__version__ = "0.1.0"
