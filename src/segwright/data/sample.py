@@ -1,0 +1,166 @@
+"""Sample: one image and its mask on disk, and how both are read - with limits, EXIF rotation and errors that name the file."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from segwright.classes import Classes
+from segwright.errors import DataError
+from segwright.masks import class_map_from_raw, ignore_unowned
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
+MASK_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg", ".webp"})
+
+MOST_PIXELS = 200_000_000
+"""A picture with more pixels is refused before it is decoded: it would take over 600 MB, and may be a decompression bomb."""
+
+EXIF_ORIENTATION = 274
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image and its mask on disk."""
+
+    key: str
+    """Unique in its data set: the path below the split's image folder, without suffix."""
+    image: Path
+    mask: Path | None = None
+
+
+def read_image(path: Path, *, shrink_to_hw: tuple[int, int] | None = None) -> np.ndarray:
+    """Decode a picture, upright.
+
+    Args:
+        path: jpg, png, webp, tif or bmp; grey, palette, alpha and 16 bits are converted.
+        shrink_to_hw: a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size while both sides stay at least this large.
+
+    Returns:
+        (H, W, 3) uint8 RGB, EXIF rotation applied.
+
+    Raises:
+        DataError: missing, empty, truncated, not a picture, or over `MOST_PIXELS`.
+    """
+    with _opened(path) as picture:
+        if shrink_to_hw and picture.format == "JPEG":
+            picture.draft("RGB", (shrink_to_hw[1], shrink_to_hw[0]))
+        turned = picture.getexif().get(EXIF_ORIENTATION, 1) != 1
+        upright = ImageOps.exif_transpose(picture) if turned else picture
+        return np.asarray(_to_rgb(upright))
+
+
+def read_raw_mask(path: Path) -> np.ndarray:
+    """Decode a mask without interpreting it.
+
+    Returns:
+        (H, W) uint8/uint16 for grey, palette and 1-bit files (palette indexes stay indexes), else (H, W, 3) uint8 RGB.
+
+    Raises:
+        DataError: as `read_image`.
+    """
+    with _opened(path) as picture:
+        turned = picture.getexif().get(EXIF_ORIENTATION, 1) != 1
+        upright = ImageOps.exif_transpose(picture) if turned else picture
+        if upright.mode in {"L", "P"}:
+            return np.asarray(upright)
+        if upright.mode == "1":
+            return np.asarray(upright.convert("L"))
+        if upright.mode.startswith("I;16") or upright.mode == "I":
+            return np.clip(np.asarray(upright), 0, 65535).astype(np.uint16)
+        if upright.mode == "LA":
+            return np.asarray(upright.getchannel("L"))
+        return np.asarray(upright.convert("RGB"))
+
+
+def read_mask(path: Path, classes: Classes) -> np.ndarray:
+    """Decode a mask into class numbers; values no class owns are ignored (the health check names them).
+
+    Returns:
+        class_map (H, W) uint8, 255 where ignored.
+
+    Raises:
+        DataError: as `read_image`.
+    """
+    return ignore_unowned(class_map_from_raw(read_raw_mask(path), classes))
+
+
+def read_pair(sample: Sample, classes: Classes) -> tuple[np.ndarray, np.ndarray]:
+    """Image (H, W, 3) uint8 RGB and class map (H, W) uint8 of one sample.
+
+    Raises:
+        DataError: as `read_image`, and when the sample has no mask or the sizes differ.
+    """
+    if sample.mask is None:
+        raise DataError(f"{sample.image} has no mask; run: segwright check on its folder to see what is missing.")
+    image, class_map = read_image(sample.image), read_mask(sample.mask, classes)
+    if image.shape[:2] != class_map.shape:
+        raise DataError(
+            f"{sample.image} is {image.shape[1]}x{image.shape[0]} but its mask {sample.mask} is "
+            f"{class_map.shape[1]}x{class_map.shape[0]}; run: segwright check DATA --fix OUT"
+        )
+    return image, class_map
+
+
+def image_size_hw(path: Path) -> tuple[int, int]:
+    """Height and width after EXIF rotation, read from the header alone.
+
+    Raises:
+        DataError: as `read_image`, except for truncated pixel data, which only decoding shows.
+    """
+    with _opened(path) as picture:
+        width, height = picture.size
+        if picture.getexif().get(EXIF_ORIENTATION, 1) in {5, 6, 7, 8}:
+            return width, height
+        return height, width
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    try:
+        with warnings.catch_warnings():
+            # Our own limit below decides; Pillow's warnings would only repeat it in other words.
+            warnings.simplefilter("ignore")
+            picture = Image.open(path)
+            width, height = picture.size
+            if width * height > MOST_PIXELS:
+                picture.close()
+                raise DataError(
+                    f"{path} is {width}x{height} pixels, more than the limit of {MOST_PIXELS // 1_000_000} million; "
+                    "cut it into smaller pictures first."
+                )
+            with picture:
+                yield picture
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist; check the path.") from error
+    except IsADirectoryError as error:
+        raise DataError(f"{path} is a folder, not a picture; check the path.") from error
+    except PermissionError as error:
+        raise DataError(f"{path} may not be read; give yourself read permission.") from error
+    except Image.DecompressionBombError as error:
+        raise DataError(
+            f"{path} has more pixels than the limit of {MOST_PIXELS // 1_000_000} million; cut it into smaller pictures first."
+        ) from error
+    except UnidentifiedImageError as error:
+        kind = "is empty (0 bytes)" if path.stat().st_size == 0 else "is not a picture, whatever its name says"
+        raise DataError(f"{path} {kind}; remove it or put the right file there.") from error
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise DataError(f"{path} is damaged or truncated ({error}); remove it or copy it again.") from error
+
+
+def _to_rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode.startswith("I;16") or picture.mode == "I":
+        # 16-bit grey: Pillow's own conversion clips at 255 instead of scaling by the type's range.
+        return Image.fromarray((np.asarray(picture).clip(0, 65535) // 257).astype(np.uint8)).convert("RGB")
+    if picture.mode == "F":
+        raise ValueError("pixels are floating-point numbers, whose scale nobody can know")
+    if picture.mode in {"RGBA", "LA", "PA"} or "transparency" in picture.info:
+        flat = Image.new("RGBA", picture.size, (255, 255, 255, 255))
+        flat.alpha_composite(picture.convert("RGBA"))
+        return flat.convert("RGB")
+    return picture.convert("RGB")

@@ -1,0 +1,1 @@
+"""From a checkpoint to files that run elsewhere, each proven equal to what was trained."""

@@ -1,0 +1,222 @@
+"""From a name to a network: LR-ASPP and every segmentation-models-pytorch architecture, with normalisation as first layer."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from segwright.errors import ModelError, RecipeError
+from segwright.models.lraspp import LRASPP
+from segwright.recipe import SIZE_MULTIPLE, ModelRecipe
+
+# ImageNet statistics of RGB pictures scaled to 0..1, as used by torchvision's and timm's pretrained backbones.
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of R, G, B in grey (ITU-R BT.601)."""
+
+DEFAULT_ENCODER = "resnet34"
+
+
+class Network(nn.Module):
+    """What every builder returns: images 0..1 in, logits of the same size out.
+
+    Normalises (and turns RGB into grey for one-channel bodies) and pads sides that the body cannot take.
+
+    Args:
+        body: module from normalised images (B, channels_in, H, W) to logits (B, channels_out, H, W).
+        channels_in: 1 or 3, what the body sees.
+        multiple: both sides are padded to multiples of this by repeating the border, and the answer is cut back.
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+    luma: torch.Tensor
+
+    def __init__(self, body: nn.Module, channels_in: int, multiple: int = SIZE_MULTIPLE) -> None:
+        super().__init__()
+        self.body = body
+        self.channels_in = channels_in
+        self.multiple = multiple
+        grey = channels_in == 1
+        mean, std = ((sum(MEAN) / 3,), (sum(STD) / 3,)) if grey else (MEAN, STD)
+        # Not persistent: constants of the code, not of the training; pruned or foreign weights never miss them.
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("luma", torch.tensor(LUMA).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits of every pixel.
+
+        Args:
+            images: (B, 3, H, W) float, RGB, 0..1.
+
+        Returns:
+            (B, channels_out, H, W).
+        """
+        if self.channels_in == 1:
+            images = (images * self.luma).sum(dim=1, keepdim=True)
+        height, width = images.shape[-2:]
+        below, right = -height % self.multiple, -width % self.multiple
+        images = (images - self.mean) / self.std
+        if below or right:
+            images = F.pad(images, (0, right, 0, below), mode="replicate")
+        logits: torch.Tensor = self.body(images)
+        return logits[..., :height, :width] if below or right else logits
+
+
+def _lraspp(recipe: ModelRecipe, channels_out: int, pretrained: bool) -> nn.Module:
+    body = LRASPP("large" if recipe.model.endswith("large") else "small", channels_out)
+    if recipe.channels_in == 1:
+        first = body.backbone["0"][0]
+        body.backbone["0"][0] = nn.Conv2d(
+            1, first.out_channels, first.kernel_size, first.stride, first.padding, bias=False
+        )
+    if pretrained:
+        if recipe.channels_in == 1:
+            raise RecipeError(
+                "ImageNet weights of MobileNetV3 see three channels; use --channels-in 3 or --weights none."
+            )
+        from torchvision.models import MobileNet_V3_Large_Weights, MobileNet_V3_Small_Weights
+
+        weights: Any = MobileNet_V3_Large_Weights if recipe.model.endswith("large") else MobileNet_V3_Small_Weights
+        _copy_matching(body, weights.DEFAULT.get_state_dict(progress=True, check_hash=True), "ImageNet weights")
+    return body
+
+
+def _smp(recipe: ModelRecipe, channels_out: int, pretrained: bool) -> nn.Module:
+    import segmentation_models_pytorch as smp
+
+    try:
+        body: nn.Module = smp.create_model(
+            recipe.model,
+            encoder_name=recipe.encoder or DEFAULT_ENCODER,
+            encoder_weights="imagenet" if pretrained else None,
+            in_channels=recipe.channels_in,
+            classes=channels_out,
+        )
+    except (KeyError, ValueError, TypeError, AttributeError, RuntimeError, NotImplementedError) as error:
+        said = str(error).strip("'\"").splitlines()[0][:300] if str(error) else type(error).__name__
+        raise RecipeError(
+            f"{recipe.model} cannot be built with the encoder {recipe.encoder or DEFAULT_ENCODER!r} ({said}); choose another --encoder."
+        ) from error
+    return body
+
+
+BUILDERS: Mapping[str, Callable[[ModelRecipe, int, bool], nn.Module]] = {
+    "lraspp_mobilenet_v3_large": _lraspp,
+    "lraspp_mobilenet_v3_small": _lraspp,
+} | dict.fromkeys(
+    (
+        "Unet",
+        "UnetPlusPlus",
+        "MAnet",
+        "Linknet",
+        "FPN",
+        "PSPNet",
+        "DeepLabV3",
+        "DeepLabV3Plus",
+        "PAN",
+        "UPerNet",
+        "Segformer",
+        "DPT",
+    ),
+    _smp,
+)
+"""Every network by its name; the contract tests run over this table."""
+
+
+def build(recipe: ModelRecipe, channels_out: int, *, load_weights: bool = True) -> Network:
+    """The network a recipe describes.
+
+    Args:
+        recipe: name, encoder, channels and weights.
+        channels_out: logits per pixel, `Classes.channels`.
+        load_weights: False builds the bare shape, for a checkpoint that brings its own weights.
+
+    Raises:
+        RecipeError: unknown name or impossible combination.
+        ModelError: the weights cannot be downloaded or do not fit.
+    """
+    name = canonical(recipe.model)
+    pretrained = load_weights and recipe.weights == "imagenet"
+    try:
+        body = BUILDERS[name](recipe, channels_out, pretrained)
+    except OSError as error:  # urllib, requests and the hub's client all raise relatives of OSError
+        raise ModelError(
+            f"The ImageNet weights for {name} could not be downloaded ({type(error).__name__}); "
+            "start without them (--weights none) or name a file you have (--weights FILE)."
+        ) from error
+    network = Network(body, recipe.channels_in)
+    if load_weights and recipe.weights not in {"none", "imagenet"}:
+        path = Path(recipe.weights)
+        _copy_matching(network, read_weights(path), str(path))
+    return network
+
+
+def canonical(name: str) -> str:
+    """The catalogue's spelling of a model name, whatever its case.
+
+    Raises:
+        RecipeError: unknown; the nearest name is suggested.
+    """
+    spelling = {known.lower(): known for known in BUILDERS}
+    if name.lower() in spelling:
+        return spelling[name.lower()]
+    near = difflib.get_close_matches(name.lower(), list(spelling), n=1, cutoff=0.4)
+    hint = f"did you mean {spelling[near[0]]}?" if near else f"choose from {', '.join(BUILDERS)}."
+    raise RecipeError(f"There is no model {name!r}; {hint}")
+
+
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Tensors by name from a .safetensors or a PyTorch file; pickled objects are refused.
+
+    Raises:
+        ModelError: missing, damaged, or holding more than tensors.
+    """
+    if not path.is_file():
+        raise ModelError(f"The weights file {path} does not exist; check the path, or start without: --weights none.")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        raw = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch and safetensors raise a dozen unrelated types for damaged files
+        raise ModelError(
+            f"{path} cannot be read as weights ({type(error).__name__}); it must be .safetensors or a plain PyTorch state dict "
+            "(files with pickled objects are refused because they can run code)."
+        ) from error
+    for key in ("state_dict", "model"):
+        if isinstance(raw, dict) and isinstance(raw.get(key), dict):
+            raw = raw[key]
+    if not isinstance(raw, dict) or not all(isinstance(v, torch.Tensor) for v in raw.values()):
+        raise ModelError(f"{path} holds no state dict of tensors; save one with torch.save(model.state_dict(), FILE).")
+    return raw
+
+
+PREFIXES = ("", "body.", "backbone.", "body.backbone.", "encoder.", "body.encoder.")
+
+
+def _copy_matching(network: nn.Module, weights: dict[str, torch.Tensor], source: str) -> None:
+    """Copy what fits by name and shape, trying the usual prefixes of backbones; at least half of the file must fit."""
+    own = network.state_dict()
+
+    def matches(prefix: str, strip: str) -> dict[str, torch.Tensor]:
+        renamed = {prefix + k.removeprefix(strip): v for k, v in weights.items() if k.startswith(strip)}
+        return {k: v for k, v in renamed.items() if k in own and own[k].shape == v.shape}
+
+    strips = ("", "features.", "backbone.", "encoder.", "module.", "model.", "body.")
+    best = max((matches(prefix, strip) for prefix in PREFIXES for strip in strips), key=len)
+    if len(best) < max(len(weights) // 2, 1):
+        raise ModelError(
+            f"{source} does not fit this network: {len(best)} of its {len(weights)} tensors have a name and shape that match; "
+            "choose the model and encoder the weights were made for."
+        )
+    network.load_state_dict(best, strict=False)

@@ -1,0 +1,104 @@
+"""Whole or not at all: files and folders are written beside their place and renamed when complete."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from segwright.errors import OutputError
+
+
+def write_bytes(path: Path, data: bytes) -> Path:
+    """Write a file so that a reader, or a power cut, never meets half of it.
+
+    Raises:
+        OutputError: the folder does not exist and cannot be made, no permission, or the disk is full.
+    """
+    with file_being_written(path) as partial:
+        partial.write_bytes(data)
+    return path
+
+
+def write_text(path: Path, text: str) -> Path:
+    """`write_bytes` for UTF-8 text."""
+    return write_bytes(path, text.encode("utf-8"))
+
+
+@contextmanager
+def file_being_written(path: Path) -> Iterator[Path]:
+    """Give a partial path beside `path` (same suffix); rename it when the block ends, remove it when the block fails.
+
+    Raises:
+        OutputError: as `write_bytes`.
+    """
+    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        partial.replace(path)
+    except OSError as error:
+        raise OutputError(
+            f"{path} cannot be written ({error.strerror or error}); choose another place or free some space."
+        ) from error
+    finally:
+        if partial.exists():
+            partial.unlink()
+
+
+@contextmanager
+def folder_being_written(out: Path) -> Iterator[Path]:
+    """Give an empty folder beside `out`; rename it to `out` when the block ends, remove it when the block fails.
+
+    Raises:
+        OutputError: `out` holds something already, no permission, or the disk is full.
+    """
+    require_free(out)
+    partial = out.with_name(f"{out.name}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        yield partial
+        if out.exists():
+            out.rmdir()
+        partial.replace(out)
+    except OSError as error:
+        raise OutputError(
+            f"{out} cannot be written ({error.strerror or error}); choose another place or free some space."
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def require_free(out: Path) -> None:
+    """Refuse an output folder that already holds something.
+
+    Raises:
+        OutputError: it exists and is not an empty folder.
+    """
+    try:
+        taken = out.exists() and (not out.is_dir() or any(out.iterdir()))
+    except OSError as error:
+        raise OutputError(f"{out} may not be read ({error.strerror}); choose another place.") from error
+    if taken:
+        raise OutputError(f"{out} exists already and is not empty; name another folder or remove it.")
+
+
+def require_writable(folder: Path) -> Path:
+    """Make `folder` and prove that files can be written there, before long work begins.
+
+    Raises:
+        OutputError: it cannot be made or written to.
+    """
+    probe = folder / f".{os.getpid()}.probe"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise OutputError(
+            f"{folder} cannot be written to ({error.strerror or error}); choose another place with --out."
+        ) from error
+    return folder

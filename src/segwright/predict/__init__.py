@@ -1,0 +1,1 @@
+"""From an image to a prediction: load any model of ours, run it, write what it found."""

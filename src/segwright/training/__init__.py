@@ -1,0 +1,1 @@
+"""Recipe and pictures in, checkpoint out."""
