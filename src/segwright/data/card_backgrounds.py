@@ -66,10 +66,10 @@ def draw_background(rng: np.random.Generator, size_hw: tuple[int, int], *, tilt:
     """
     unit = max(size_hw) / 640
     kind = rng.random()
-    if kind < 0.10:
+    if kind < 0.08:
         return _torn_shapes(rng, size_hw, unit)
     ground = _seen_from(rng, _surface(rng, size_hw, unit), size_hw, tilt)
-    if kind < 0.42:
+    if kind < 0.34:
         other = _surface(rng, size_hw, unit)
         ground = _joined(rng, ground, _seen_from(rng, other, size_hw, tilt), unit)
     return ground
@@ -112,7 +112,9 @@ def _seen_from(rng: np.random.Generator, texture: Picture, size_hw: tuple[int, i
     back = np.linalg.inv(centre)
     matrix = back @ lean @ turn @ centre
     return np.asarray(
-        cv2.warpPerspective(texture, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101),
+        cv2.warpPerspective(
+            texture, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+        ),
         np.uint8,
     )
 
@@ -126,10 +128,14 @@ def _joined(rng: np.random.Generator, below: Picture, above: Picture, unit: floa
     along = np.array([-normal[1], normal[0]]) * 3 * max(height, width)
     deep = normal * 3 * max(height, width)
     cover = np.zeros((height, width), np.uint8)
-    fill(cover, np.stack([start - along, start + along, start + along + deep, start - along + deep]).astype(np.float32), 255)
+    fill(
+        cover,
+        np.stack([start - along, start + along, start + along + deep, start - along + deep]).astype(np.float32),
+        255,
+    )
     if chance(rng, 0.6):
         shade = cv2.blur(cover, (2 * round(rng.uniform(3, 20) * unit) + 1,) * 2).astype(np.float32) / 255
-        below = tinted(below, 1 - rng.uniform(0.2, 0.7) * shade)
+        below = tinted(below, (1 - rng.uniform(0.2, 0.7) * shade).astype(np.float32))
     joined = below.copy()
     cv2.copyTo(above, cover, joined)
     if chance(rng, 0.5):
@@ -165,7 +171,7 @@ def _carpet(rng: np.random.Generator, size_hw: tuple[int, int], unit: float) -> 
 
 def _wood(rng: np.random.Generator, size_hw: tuple[int, int], unit: float) -> Picture:
     """Grain with cathedral arches, fibres and, often, planks."""
-    height, width = size_hw
+    _height, _width = size_hw
     dark, middle, light = (near(rng, tone, 8) for tone in pick(rng, WOODS))
     arches = fractal(rng, size_hw, (rng.uniform(30, 110) * unit, rng.uniform(150, 500) * unit), octaves=2)
     lines = np.sin(arches * log_uniform(rng, 15, 110)).astype(np.float32)
@@ -253,7 +259,9 @@ def _stone(rng: np.random.Generator, size_hw: tuple[int, int], unit: float) -> P
         cell = rng.uniform(100, 300) * unit
         field = np.abs(fractal(rng, size_hw, (cell, cell), octaves=5) - 0.5) ** rng.uniform(0.3, 0.7)
         field = stretch(field)
-    tones = [near(rng, hsv(rng.random(), rng.uniform(0, 0.25), level), 8) for level in np.sort(rng.uniform(0.1, 1.0, 3))]
+    tones = [
+        near(rng, hsv(rng.random(), rng.uniform(0, 0.25), level), 8) for level in np.sort(rng.uniform(0.1, 1.0, 3))
+    ]
     return paint(field.astype(np.float32), ramp(tones))
 
 
@@ -263,7 +271,10 @@ def _leather(rng: np.random.Generator, size_hw: tuple[int, int], unit: float) ->
     cell = rng.uniform(4, 12) * unit
     creases = np.abs(noise(rng, size_hw, (cell, cell)) - 0.5)
     folds = fractal(rng, size_hw, (rng.uniform(80, 200) * unit, rng.uniform(120, 400) * unit), octaves=3) - 0.5
-    return tinted(flat(size_hw, base), (0.85 + creases * rng.uniform(0.1, 0.5) + folds * rng.uniform(0.2, 0.9)).astype(np.float32))
+    return tinted(
+        flat(size_hw, base),
+        (0.85 + creases * rng.uniform(0.1, 0.5) + folds * rng.uniform(0.2, 0.9)).astype(np.float32),
+    )
 
 
 def _plain(rng: np.random.Generator, size_hw: tuple[int, int], unit: float) -> Picture:
@@ -394,7 +405,10 @@ def _torn_shapes(rng: np.random.Generator, size_hw: tuple[int, int], unit: float
             leaf = flat((y1 - y0, x1 - x0), any_colour(rng, value=(0.03, 1.0)))
         else:
             source = pick(rng, sources)
-            top, left = int(rng.integers(size_hw[0] - (y1 - y0) + 1)), int(rng.integers(size_hw[1] - (x1 - x0) + 1))
+            top, left = (
+                int(rng.integers(size_hw[0] - (y1 - y0) + 1)),
+                int(rng.integers(size_hw[1] - (x1 - x0) + 1)),
+            )
             leaf = np.ascontiguousarray(source[top : top + y1 - y0, left : left + x1 - x0])
             leaf = np.asarray(cv2.convertScaleAbs(leaf, alpha=rng.uniform(0.4, 1.4)), np.uint8)
         canvas[y0:y1, x0:x1] = np.asarray(cv2.copyTo(leaf, cover, region), np.uint8)

@@ -96,7 +96,7 @@ def corners_mm(sprite: Sprite, pose: Pose) -> Points:
     square = np.array([[-width, -height], [width, -height], [width, height], [-width, height]]) / 2
     cos, sin = np.cos(pose.angle), np.sin(pose.angle)
     turned = square @ np.array([[cos, sin], [-sin, cos]])
-    return (turned + np.array([pose.x_mm, pose.y_mm])).astype(np.float32)
+    return np.asarray(turned + np.array([pose.x_mm, pose.y_mm]), np.float32)
 
 
 def lay(sprite: Sprite, pose: Pose, view: View) -> Placed | None:
@@ -115,13 +115,15 @@ def lay(sprite: Sprite, pose: Pose, view: View) -> Placed | None:
     height, width = sprite.cover.shape
     source = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32) - 0.5
     target = (quad - np.array([x0, y0], np.float32)) * fine - 0.5
-    matrix = cv2.getPerspectiveTransform(source, target.astype(np.float32))
+    matrix = np.asarray(cv2.getPerspectiveTransform(source, target.astype(np.float32)), np.float64)
     if pose.bend:
         maps = _bent_maps(matrix, size_wh, (height, width), pose.bend)
         colour = cv2.remap(sprite.colour, maps[0], maps[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         cover = cv2.remap(sprite.cover, maps[0], maps[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
     else:
-        colour = cv2.warpPerspective(sprite.colour, matrix, size_wh, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        colour = cv2.warpPerspective(
+            sprite.colour, matrix, size_wh, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
         cover = cv2.warpPerspective(sprite.cover, matrix, size_wh, flags=cv2.INTER_LINEAR)
     if fine > 1:
         small = (size_wh[0] // fine, size_wh[1] // fine)

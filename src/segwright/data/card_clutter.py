@@ -5,6 +5,7 @@ None has the size, the proportions and the round white look of a card at once: t
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import cv2
@@ -59,7 +60,12 @@ def _canvas(size_mm: tuple[float, float], k: float, colour: Colour) -> Picture:
 
 
 def _cut(colour: Picture, size_mm: tuple[float, float], *, radius_px: float = 0.0, thick_mm: float = 0.5) -> Sprite:
-    return Sprite(colour=colour, cover=rounded((colour.shape[0], colour.shape[1]), radius_px), size_mm=size_mm, thick_mm=thick_mm)
+    return Sprite(
+        colour=colour,
+        cover=rounded((colour.shape[0], colour.shape[1]), radius_px),
+        size_mm=size_mm,
+        thick_mm=thick_mm,
+    )
 
 
 def _book(rng: np.random.Generator, size_mm: tuple[float, float], k: float) -> Sprite:
@@ -71,7 +77,14 @@ def _book(rng: np.random.Generator, size_mm: tuple[float, float], k: float) -> S
             canvas[top:bottom] = photo_like(rng, (bottom - top, width))
     for _ in range(int(rng.integers(1, 4))):
         place = (rng.uniform(0.05, 0.3) * width, rng.uniform(0.05, 0.85) * height)
-        write(canvas, words_of(rng), place, rng.uniform(0.05, 0.14) * height, any_colour(rng), bold=chance(rng, 0.5))
+        write(
+            canvas,
+            words_of(rng),
+            place,
+            rng.uniform(0.05, 0.14) * height,
+            any_colour(rng),
+            bold=chance(rng, 0.5),
+        )
     if chance(rng, 0.5):
         spine = max(1, round(width * rng.uniform(0.02, 0.08)))
         canvas[:, :spine] = (canvas[:, :spine] * 0.6).astype(np.uint8)
@@ -94,7 +107,9 @@ def _envelope(rng: np.random.Generator, size_mm: tuple[float, float], k: float) 
     canvas = _canvas(size_mm, k, near(rng, pick(rng, ((245, 245, 243), (215, 185, 140), (235, 230, 215))), 6))
     height, width = canvas.shape[:2]
     if chance(rng, 0.5):
-        canvas[round(height * 0.45) : round(height * 0.8), round(width * 0.1) : round(width * 0.5)] = near(rng, (215, 220, 225), 8)
+        canvas[round(height * 0.45) : round(height * 0.8), round(width * 0.1) : round(width * 0.5)] = near(
+            rng, (215, 220, 225), 8
+        )
     write_lines(rng, canvas, (width * 0.12, height * 0.5, width * 0.48, height * 0.8), 6 * k, (50, 50, 60))
     write_lines(rng, canvas, (width * 0.04, height * 0.05, width * 0.3, height * 0.25), 5 * k, any_colour(rng))
     if chance(rng, 0.6):
@@ -108,7 +123,13 @@ def _envelope(rng: np.random.Generator, size_mm: tuple[float, float], k: float) 
 
 
 def _note(rng: np.random.Generator, size_mm: tuple[float, float], k: float) -> Sprite:
-    inks: tuple[Colour, ...] = ((250, 235, 120), (250, 150, 180), (150, 225, 150), (150, 205, 245), (250, 180, 90))
+    inks: tuple[Colour, ...] = (
+        (250, 235, 120),
+        (250, 150, 180),
+        (150, 225, 150),
+        (150, 205, 245),
+        (250, 180, 90),
+    )
     canvas = _canvas(size_mm, k, near(rng, pick(rng, inks), 8))
     if chance(rng, 0.6):
         height, width = canvas.shape[:2]
@@ -140,9 +161,12 @@ def _laptop(rng: np.random.Generator, size_mm: tuple[float, float], k: float) ->
     rows, columns = int(rng.integers(4, 7)), int(rng.integers(10, 16))
     bottom = 0.95 if size_mm[0] < 170 else 0.58
     keycap = near(rng, pick(rng, ((20, 20, 22), (235, 235, 235), scaled(body, 0.7))), 5)
-    ys, xs = np.linspace(height * 0.05, height * bottom, rows + 1), np.linspace(width * 0.04, width * 0.96, columns + 1)
-    for top, low in zip(ys[:-1], ys[1:], strict=True):
-        for left, right in zip(xs[:-1], xs[1:], strict=True):
+    ys, xs = (
+        np.linspace(height * 0.05, height * bottom, rows + 1),
+        np.linspace(width * 0.04, width * 0.96, columns + 1),
+    )
+    for top, low in itertools.pairwise(ys):
+        for left, right in itertools.pairwise(xs):
             canvas[round(top) : max(round(top) + 1, round(low - 0.2 * (low - top))),
                    round(left) : max(round(left) + 1, round(right - 0.15 * (right - left)))] = keycap  # fmt: skip
     if bottom < 0.9:
@@ -188,7 +212,11 @@ def _stick(rng: np.random.Generator, size_mm: tuple[float, float], k: float) -> 
     if width > 12 and chance(rng, 0.6):
         for y in np.arange(height * 0.1, height * 0.9, width * 0.35):
             for x in (0.25, 0.5, 0.75):
-                fill(canvas, ellipse_points((width * x, float(y)), (width * 0.08, width * 0.08), count=10), near(rng, (120, 120, 125), 40))
+                fill(
+                    canvas,
+                    ellipse_points((width * x, float(y)), (width * 0.08, width * 0.08), count=10),
+                    near(rng, (120, 120, 125), 40),
+                )
     across = 1 - np.abs(np.linspace(-1, 1, width, dtype=np.float32)) ** 2 * 0.6
     shade = np.repeat((across + 0.1)[None], height, axis=0).astype(np.float32)
     return _cut(tinted(canvas, shade), size_mm, radius_px=width * rng.uniform(0, 0.5), thick_mm=rng.uniform(2, 18))
@@ -213,7 +241,9 @@ def _lump(rng: np.random.Generator, size_mm: tuple[float, float], k: float) -> S
         seam = rng.uniform(0, 1, (4, 2)) * np.array([width, height])
         outline(canvas, seam.astype(np.float32), any_colour(rng), max(1, rng.uniform(1, 10) * k), closed=False)
     cover = np.zeros((height, width), np.uint8)
-    shape = blob(rng, (width / 2, height / 2), 1.0, rough=0.3, count=int(rng.integers(7, 16))) - np.array([width / 2, height / 2])
+    shape = blob(rng, (width / 2, height / 2), 1.0, rough=0.3, count=int(rng.integers(7, 16))) - np.array(
+        [width / 2, height / 2]
+    )
     shape = shape * np.array([width, height]) / 2.6 + np.array([width / 2, height / 2])
     fill(cover, shape.astype(np.float32), 255)
     side = 2 * (max(height, width) // 16) + 1
@@ -265,7 +295,13 @@ def draw_cable(rng: np.random.Generator, size_hw: tuple[int, int], pixels_per_mm
     ink = any_colour(rng, value=(0.03, 0.25), vivid=0.3) if chance(rng, 0.65) else any_colour(rng)
     colour, cover = flat(size_hw, ink), np.zeros((height, width, 1), np.uint8)
     outline(cover, line, (255, 255, 255), wide_px, closed=False)
-    outline(colour, line - np.array([wide_px, wide_px], np.float32) * 0.2, near(rng, scaled(ink, 1.6), 10), wide_px * 0.3, closed=False)
+    outline(
+        colour,
+        line - np.array([wide_px, wide_px], np.float32) * 0.2,
+        near(rng, scaled(ink, 1.6), 10),
+        wide_px * 0.3,
+        closed=False,
+    )
     return colour, cover[..., 0]
 
 

@@ -51,11 +51,29 @@ PIPS_XY: dict[str, tuple[tuple[float, float], ...]] = {
     "7": ((-1, -1), (1, -1), (-1, 0), (1, 0), (-1, 1), (1, 1), (0, -0.5)),
     "8": ((-1, -1), (1, -1), (-1, 0), (1, 0), (-1, 1), (1, 1), (0, -0.5), (0, 0.5)),
     "9": ((-1, -1), (1, -1), (-1, -0.33), (1, -0.33), (-1, 0.33), (1, 0.33), (-1, 1), (1, 1), (0, 0)),
-    "10": ((-1, -1), (1, -1), (-1, -0.33), (1, -0.33), (-1, 0.33), (1, 0.33), (-1, 1), (1, 1), (0, -0.67), (0, 0.67)),
+    "10": (
+        (-1, -1),
+        (1, -1),
+        (-1, -0.33),
+        (1, -0.33),
+        (-1, 0.33),
+        (1, 0.33),
+        (-1, 1),
+        (1, 1),
+        (0, -0.67),
+        (0, 0.67),
+    ),
 }
 """Pip places, x in columns -1..1 and y in -1 (top) .. 1 (bottom)."""
 
-BACK_INKS: tuple[Colour, ...] = ((30, 50, 130), (170, 20, 35), (20, 90, 60), (25, 25, 30), (90, 40, 120), (40, 90, 160))
+BACK_INKS: tuple[Colour, ...] = (
+    (30, 50, 130),
+    (170, 20, 35),
+    (20, 90, 60),
+    (25, 25, 30),
+    (90, 40, 120),
+    (40, 90, 160),
+)
 
 
 def draw_card(rng: np.random.Generator, long_side_px: int) -> Sprite:
@@ -139,7 +157,12 @@ def _ornament(rng: np.random.Generator, canvas: Picture, suit: str, pip_px: floa
         outline(canvas, points.astype(np.float32), pale, 0.4 * k)
     for _ in range(14):
         centre = (width / 2 + rng.normal(0, pip_px * 0.12), height / 2 + rng.normal(0, pip_px * 0.12))
-        outline(canvas, ellipse_points(centre, (k * rng.uniform(0.5, 2), k * rng.uniform(0.5, 2)), count=10), pale, 0.3 * k)
+        outline(
+            canvas,
+            ellipse_points(centre, (k * rng.uniform(0.5, 2), k * rng.uniform(0.5, 2)), count=10),
+            pale,
+            0.3 * k,
+        )
     if chance(rng, 0.7):
         top = height / 2 + pip_px * 0.6
         write_lines(rng, canvas, (width * 0.25, top, width * 0.75, top + 6 * k), 3 * k, (60, 60, 60))
@@ -188,7 +211,9 @@ def _court(rng: np.random.Generator, canvas: Picture, suit: str, ink: Colour, k:
         lean = np.concatenate([half[:, ::-1], half[::-1]]) if chance(rng, 0.3) else figure
         figure = np.where(mix[..., None], figure, lean)
     canvas[y0 : y0 + figure.shape[0], x0 : x0 + wide] = figure
-    frame = np.array([[0, 0], [wide, 0], [wide, 2 * half_h], [0, 2 * half_h]], np.float32) + np.array([x0, y0], np.float32)
+    frame = np.array([[0, 0], [wide, 0], [wide, 2 * half_h], [0, 2 * half_h]], np.float32) + np.array(
+        [x0, y0], np.float32
+    )
     if chance(rng, 0.85):
         outline(canvas, frame, pick(rng, (inks[1], inks[3], inks[1])), 0.45 * k)
 
@@ -294,7 +319,7 @@ def _back_pattern(rng: np.random.Generator, size_hw: tuple[int, int], k: float) 
     else:
         wave = np.sin(pitch * 2 * (x + np.sin(y * pitch))) * np.sin(pitch * 2 * (y + np.sin(x * pitch)))
     sharp = rng.uniform(1.5, 6)
-    return np.clip(wave * sharp + rng.uniform(0.1, 0.7), 0, 1).astype(np.float32)
+    return np.asarray(np.clip(wave * sharp + rng.uniform(0.1, 0.7), 0, 1), np.float32)
 
 
 # --- pocket, business and plain cards ---------------------------------------------------------------------------
@@ -336,7 +361,7 @@ def _print_ground(rng: np.random.Generator, size_hw: tuple[int, int], *, pale: b
     value = (0.75, 1.0) if pale else (0.08, 0.85)
     vivid = 0.25 if pale else 0.95
     colours = [any_colour(rng, value=value, vivid=vivid) for _ in range(int(rng.integers(1, 4)))]
-    colours = colours + [near(rng, colours[0], 15)]
+    colours = [*colours, near(rng, colours[0], 15)]
     field = noise(rng, size_hw, (size_hw[0] * rng.uniform(0.4, 2), size_hw[1] * rng.uniform(0.4, 2)))
     if chance(rng, 0.4):
         field = 0.8 * field + 0.1 + 0.1 * np.sin(field * rng.uniform(40, 160)).astype(np.float32)
@@ -348,7 +373,13 @@ def _chip(rng: np.random.Generator, canvas: Picture, k: float) -> None:
     x, y, w, h = 9 * k, 17 * k, 12 * k, 9.5 * k
     fill(canvas, np.array([[x, y], [x + w, y], [x + w, y + h], [x, y + h]], np.float32), gold)
     for share in (0.33, 0.66):
-        outline(canvas, np.array([[x, y + h * share], [x + w, y + h * share]], np.float32), (90, 75, 40), 0.3 * k, closed=False)
+        outline(
+            canvas,
+            np.array([[x, y + h * share], [x + w, y + h * share]], np.float32),
+            (90, 75, 40),
+            0.3 * k,
+            closed=False,
+        )
     outline(canvas, ellipse_points((x + w / 2, y + h / 2), (w * 0.2, h * 0.3)), (90, 75, 40), 0.3 * k)
 
 
@@ -374,13 +405,26 @@ def _portrait(rng: np.random.Generator, canvas: Picture, box_xyxy: tuple[float, 
     photo[:] = any_colour(rng, value=(0.5, 0.95), vivid=0.3)
     height, width = photo.shape[:2]
     skin = skin_tone(rng)
-    fill(photo, ellipse_points((width / 2, height * 1.05), (width * 0.48, height * 0.32)), any_colour(rng, value=(0.1, 0.8)))
+    fill(
+        photo,
+        ellipse_points((width / 2, height * 1.05), (width * 0.48, height * 0.32)),
+        any_colour(rng, value=(0.1, 0.8)),
+    )
     hair: Colour = pick(rng, ((30, 22, 18), (80, 55, 30), (170, 130, 70), (150, 150, 150)))
     fill(photo, ellipse_points((width / 2, height * 0.4), (width * 0.32, height * 0.32)), hair)
     fill(photo, ellipse_points((width / 2, height * 0.46), (width * 0.24, height * 0.29)), skin)
     for side in (-1, 1):
-        fill(photo, ellipse_points((width * (0.5 + 0.1 * side), height * 0.42), (0.8 * k, 0.5 * k), count=8), (40, 30, 30))
-    outline(photo, np.array([[width * 0.42, height * 0.6], [width * 0.58, height * 0.6]], np.float32), (150, 70, 70), 0.5 * k)
+        fill(
+            photo,
+            ellipse_points((width * (0.5 + 0.1 * side), height * 0.42), (0.8 * k, 0.5 * k), count=8),
+            (40, 30, 30),
+        )
+    outline(
+        photo,
+        np.array([[width * 0.42, height * 0.6], [width * 0.58, height * 0.6]], np.float32),
+        (150, 70, 70),
+        0.5 * k,
+    )
 
 
 def _barcode(rng: np.random.Generator, canvas: Picture, box_xyxy: tuple[float, float, float, float]) -> None:
@@ -397,10 +441,22 @@ def _business_card(rng: np.random.Generator, long_side_px: int) -> Sprite:
         canvas[:] = _print_ground(rng, (height, width), pale=chance(rng, 0.5))
     ink: Colour = (240, 240, 240) if canvas.mean() < 130 else near(rng, (40, 40, 50), 20)
     left = width * pick(rng, (0.08, 0.45))
-    write(canvas, words_of(rng), (left, height * rng.uniform(0.15, 0.4)), rng.uniform(4, 7) * k, ink, bold=chance(rng, 0.5))
+    write(
+        canvas,
+        words_of(rng),
+        (left, height * rng.uniform(0.15, 0.4)),
+        rng.uniform(4, 7) * k,
+        ink,
+        bold=chance(rng, 0.5),
+    )
     write_lines(rng, canvas, (left, height * 0.5, left + width * 0.45, height * 0.9), rng.uniform(3, 5) * k, ink)
     if chance(rng, 0.7):
-        _emblem(rng, canvas, (width * pick(rng, (0.2, 0.8)), height * rng.uniform(0.2, 0.7)), rng.uniform(5, 10) * k)
+        _emblem(
+            rng,
+            canvas,
+            (width * pick(rng, (0.2, 0.8)), height * rng.uniform(0.2, 0.7)),
+            rng.uniform(5, 10) * k,
+        )
     if chance(rng, 0.25):
         canvas[:, : round(rng.uniform(3, 20) * k)] = any_colour(rng, vivid=1.0)
     return _turned(rng, _cut_out(rng, canvas, size_mm, sharp=chance(rng, 0.7)))
@@ -411,7 +467,13 @@ def _plain_card(rng: np.random.Generator, long_side_px: int) -> Sprite:
     canvas, k = _blank(rng, size_mm, long_side_px)
     if chance(rng, 0.3):
         height, width = canvas.shape[:2]
-        write_lines(rng, canvas, (6 * k, 6 * k, width * 0.9, height * rng.uniform(0.3, 0.9)), rng.uniform(4, 9) * k, (40, 50, 90))
+        write_lines(
+            rng,
+            canvas,
+            (6 * k, 6 * k, width * 0.9, height * rng.uniform(0.3, 0.9)),
+            rng.uniform(4, 9) * k,
+            (40, 50, 90),
+        )
     return _cut_out(rng, canvas, size_mm)
 
 
@@ -420,7 +482,14 @@ def _plain_card(rng: np.random.Generator, long_side_px: int) -> Sprite:
 
 def skin_tone(rng: np.random.Generator) -> Colour:
     """A human skin colour, from very light to very dark."""
-    tones: tuple[Colour, ...] = ((255, 224, 205), (240, 195, 165), (215, 160, 125), (180, 120, 85), (130, 80, 55), (80, 50, 38))
+    tones: tuple[Colour, ...] = (
+        (255, 224, 205),
+        (240, 195, 165),
+        (215, 160, 125),
+        (180, 120, 85),
+        (130, 80, 55),
+        (80, 50, 38),
+    )
     return near(rng, pick(rng, tones), 8)
 
 
@@ -475,24 +544,30 @@ def _pip_outline(suit: str) -> Points:
         turn = np.linspace(0, 2 * np.pi, 24, endpoint=False)
         points = np.stack([0.40 * np.sign(np.cos(turn)) * np.abs(np.cos(turn)) ** 2.2,
                            0.5 * np.sign(np.sin(turn)) * np.abs(np.sin(turn)) ** 2.2], axis=-1)  # fmt: skip
-        return points.astype(np.float32)
+        return np.asarray(points, np.float32)
     t = np.linspace(0, 2 * np.pi, 32, endpoint=False)
     x = 16 * np.sin(t) ** 3
     y = -(13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t))
     heart = np.stack([x / 32 * 0.95, (y - 2.5) / 29], axis=-1)
     if suit == "spade":
         heart = heart * np.array([0.95, -0.85]) - np.array([0, 0.08])
-    return heart.astype(np.float32)
+    return np.asarray(heart, np.float32)
 
 
 def _pip(
-    canvas: Picture, suit: str, centre_xy: tuple[float, float], size_px: float, ink: Colour, *, upside_down: bool = False
+    canvas: Picture,
+    suit: str,
+    centre_xy: tuple[float, float],
+    size_px: float,
+    ink: Colour,
+    *,
+    upside_down: bool = False,
 ) -> None:
     turn = -1.0 if upside_down else 1.0
     centre = np.array(centre_xy)
 
     def place(points: Points) -> Points:
-        return (points * size_px * turn + centre).astype(np.float32)
+        return np.asarray(points * size_px * turn + centre, np.float32)
 
     if suit in ("club", "spade"):
         fill(canvas, place(np.array([[-0.03, 0.0], [-0.17, 0.5], [0.17, 0.5], [0.03, 0.0]], np.float32)), ink)

@@ -8,7 +8,19 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from segwright.data.card_paint import Cover, Field, Picture, Points, blob, chance, fill, fractal, log_uniform, noise, pick
+from segwright.data.card_paint import (
+    Cover,
+    Field,
+    Picture,
+    Points,
+    blob,
+    chance,
+    fill,
+    fractal,
+    log_uniform,
+    noise,
+    pick,
+)
 
 COARSE = 8
 """Soft light is computed on a picture this many times smaller."""
@@ -34,8 +46,8 @@ def light_scene(rng: np.random.Generator, picture: Picture, cards: Cover) -> Pic
         light = cv2.merge(
             [gain * (shade + hard * (sun - shade)) for sun, shade in zip(sun_colour, shade_colour, strict=True)]
         )
-    exposed = cv2.multiply(picture, light, dtype=cv2.CV_32F)
-    exposed *= _exposure(rng, exposed, cards)
+    exposed: Field = np.asarray(cv2.multiply(picture, light, dtype=cv2.CV_32F), np.float32)
+    exposed *= np.float32(_exposure(rng, exposed, cards))
     if chance(rng, 0.3):
         _glare(rng, exposed, cards)
     if chance(rng, 0.2):
@@ -86,7 +98,7 @@ def _hard_light(rng: np.random.Generator, size_hw: tuple[int, int]) -> Field | N
     blur_px = log_uniform(rng, 0.6, 14) * side / 640 if chance(rng, 0.75) else side * rng.uniform(0.02, 0.08)
     box = 2 * max(1, round(blur_px * 0.8)) + 1
     soft = cv2.blur(cv2.blur(sun, (box, box)), (box, box)) if blur_px > 0.8 else sun
-    return np.asarray(soft, np.float32) / 255
+    return np.asarray(soft, np.float32) / np.float32(255)
 
 
 def _window(rng: np.random.Generator, size_hw: tuple[int, int]) -> list[Points]:
@@ -108,7 +120,12 @@ def _window(rng: np.random.Generator, size_hw: tuple[int, int]) -> list[Points]:
     for row in range(rows):
         for column in range(columns):
             corner = start + along * column * (pane[0] + gap) + across * row * (pane[1] + gap)
-            quad = [corner, corner + along * pane[0], corner + along * pane[0] + across * pane[1], corner + across * pane[1]]
+            quad = [
+                corner,
+                corner + along * pane[0],
+                corner + along * pane[0] + across * pane[1],
+                corner + across * pane[1],
+            ]
             panes.append(np.array(quad, np.float32))
     return panes
 
@@ -254,7 +271,7 @@ def _noisy(rng: np.random.Generator, picture: Picture) -> Picture:
     level = np.sqrt(np.arange(256) / 255)
     table = np.clip(0.35 + 0.65 * level, 0, 1).astype(np.float32)
     gain = cv2.LUT(picture, table)
-    centred = cv2.multiply(cv2.add(grain, (-128.0, -128.0, -128.0, 0.0), dtype=cv2.CV_32F), gain, scale=steps / 74)
+    centred = cv2.multiply(grain.astype(np.float32) - 127.5, gain, scale=steps / 74)
     return np.asarray(cv2.add(picture, centred, dtype=cv2.CV_8U), np.uint8)
 
 

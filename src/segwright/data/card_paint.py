@@ -87,13 +87,14 @@ def fractal(
     total = noise(rng, size_hw, cell_hw)
     for octave in range(1, octaves):
         cell = (max(1.0, cell_hw[0] / 2**octave), max(1.0, cell_hw[1] / 2**octave))
-        total = cv2.scaleAdd(noise(rng, size_hw, cell), persistence**octave, total)
+        total = np.asarray(cv2.scaleAdd(noise(rng, size_hw, cell), persistence**octave, total), np.float32)
     return stretch(total)
 
 
 def stretch(field: Field) -> Field:
     """The same field, moved and scaled to 0..1."""
-    return np.asarray(cv2.normalize(field, None, 0.0, 1.0, cv2.NORM_MINMAX), np.float32)
+    low, high, _, _ = cv2.minMaxLoc(field)
+    return np.asarray((field - np.float32(low)) * np.float32(1 / max(high - low, 1e-9)), np.float32)
 
 
 def to_bytes(field: Field) -> Cover:
@@ -175,9 +176,15 @@ def rounded(size_hw: tuple[int, int], radius_px: float) -> Cover:
     quarter = np.linspace(0, np.pi / 2, 9)
     corner = np.stack([np.cos(quarter), np.sin(quarter)], axis=-1) * radius
     right, bottom = width - 1 - radius, height - 1 - radius
-    turns = [((right, bottom), (1, 1)), ((radius, bottom), (-1, 1)), ((radius, radius), (-1, -1)), ((right, radius), (1, -1))]
+    turns = [
+        ((right, bottom), (1, 1)),
+        ((radius, bottom), (-1, 1)),
+        ((radius, radius), (-1, -1)),
+        ((right, radius), (1, -1)),
+    ]
     arcs = [
-        (corner if flip[0] * flip[1] > 0 else corner[::-1]) * np.array(flip) + np.array(centre) for centre, flip in turns
+        (corner if flip[0] * flip[1] > 0 else corner[::-1]) * np.array(flip) + np.array(centre)
+        for centre, flip in turns
     ]
     cover = np.zeros(size_hw, np.uint8)
     fill(cover, np.concatenate(arcs).astype(np.float32), 255)
@@ -188,17 +195,22 @@ def ellipse_points(centre_xy: tuple[float, float], radii_xy: tuple[float, float]
     """A closed ellipse as polygon points."""
     angle = np.linspace(0, 2 * np.pi, count, endpoint=False)
     points = np.stack([np.cos(angle) * radii_xy[0], np.sin(angle) * radii_xy[1]], axis=-1) + np.array(centre_xy)
-    return points.astype(np.float32)
+    return np.asarray(points, np.float32)
 
 
 def blob(
-    rng: np.random.Generator, centre_xy: tuple[float, float], radius: float, *, rough: float = 0.3, count: int = 14
+    rng: np.random.Generator,
+    centre_xy: tuple[float, float],
+    radius: float,
+    *,
+    rough: float = 0.3,
+    count: int = 14,
 ) -> Points:
     """A random roundish polygon; rough 0 is a circle."""
     angle = np.sort(rng.random(count)) * 2 * np.pi
     reach = radius * (1 + rough * rng.uniform(-1, 1, count))
     points = np.stack([np.cos(angle) * reach, np.sin(angle) * reach], axis=-1) + np.array(centre_xy)
-    return points.astype(np.float32)
+    return np.asarray(points, np.float32)
 
 
 # --- lettering --------------------------------------------------------------------------------------------------
@@ -269,5 +281,12 @@ def write_lines(
         share = rng.uniform(0.3, 0.9) if chance(rng, 0.25) else 1.0
         text = words(rng, max(2, int(letters * share)))
         cv2.putText(
-            canvas, text, (round(x0), round(float(y))), cv2.FONT_HERSHEY_SIMPLEX, scale, colour, 1, cv2.LINE_AA
+            canvas,
+            text,
+            (round(x0), round(float(y))),
+            cv2.FONT_HERSHEY_SIMPLEX,
+            scale,
+            colour,
+            1,
+            cv2.LINE_AA,
         )

@@ -14,7 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segwright.data.card_backgrounds import background_from_picture, draw_background
-from segwright.data.card_camera import Placed, Pose, View, blend, cast_shadow, corners_mm, lay, paste, view_from
+from segwright.data.card_camera import (
+    Placed,
+    Pose,
+    View,
+    blend,
+    cast_shadow,
+    corners_mm,
+    lay,
+    paste,
+    view_from,
+)
 from segwright.data.card_clutter import draw_cable, draw_finger, draw_thing
 from segwright.data.card_faces import card_from_picture, draw_card, skin_tone
 from segwright.data.card_light import light_scene, photograph
@@ -82,7 +92,7 @@ def draw_scene(
     view = _view(rng, size_hw, count)
     shadow = _shadow(rng)
     canvas = _ground(rng, view, backgrounds)
-    for _ in range(int(rng.choice([0, 1, 2, 3, 5, 8], p=[0.28, 0.24, 0.2, 0.14, 0.1, 0.04]))):
+    for _ in range(int(rng.choice([0, 1, 2, 3, 5, 8], p=[0.36, 0.25, 0.17, 0.11, 0.08, 0.03]))):
         _put_thing(rng, canvas, view, shadow)
     cards = np.zeros(size_hw, np.uint8)
     skin = skin_tone(rng)
@@ -189,7 +199,11 @@ def _row(rng: np.random.Generator, count: int) -> Arrangement:
     step = 63 * rng.uniform(0.25, 1.35)
     places = np.zeros((count, 3))
     places[:, 0] = np.arange(count) * step
-    return places + rng.normal(0, 1, (count, 3)) * (rng.uniform(0, 4), rng.uniform(0, 4), rng.uniform(0, 0.08))
+    return places + rng.normal(0, 1, (count, 3)) * (
+        rng.uniform(0, 4),
+        rng.uniform(0, 4),
+        rng.uniform(0, 0.08),
+    )
 
 
 def _grid(rng: np.random.Generator, count: int) -> Arrangement:
@@ -314,15 +328,26 @@ def _put_fingers(
         tip = at + (middle - at) * rng.uniform(0.05, 0.5)
         turn = lean + rng.normal(0, 0.12)
         away = np.array(
-            [outward[0] * np.cos(turn) - outward[1] * np.sin(turn), outward[0] * np.sin(turn) + outward[1] * np.cos(turn)]
+            [
+                outward[0] * np.cos(turn) - outward[1] * np.sin(turn),
+                outward[0] * np.sin(turn) + outward[1] * np.cos(turn),
+            ]
         )
         root = tip + away * width_px * 6
         place = (float(tip[0]), float(tip[1])), (float(root[0]), float(root[1]))
         colour, cover = draw_finger(rng, view.size_hw, *place, width_px * float(rng.uniform(0.85, 1.1)), skin)
         _cover_with(canvas, cards, colour, cover)
     # The hand: as a very broad finger that comes from outside the picture.
-    away = np.array([outward[0] * np.cos(lean) - outward[1] * np.sin(lean), outward[0] * np.sin(lean) + outward[1] * np.cos(lean)])
-    palm, arm = edge[0] + (edge[1] - edge[0]) * 0.4 + away * width_px * rng.uniform(2.2, 3.5), away * 2 * max(view.size_hw)
+    away = np.array(
+        [
+            outward[0] * np.cos(lean) - outward[1] * np.sin(lean),
+            outward[0] * np.sin(lean) + outward[1] * np.cos(lean),
+        ]
+    )
+    palm, arm = (
+        edge[0] + (edge[1] - edge[0]) * 0.4 + away * width_px * rng.uniform(2.2, 3.5),
+        away * 2 * max(view.size_hw),
+    )
     place = (float(palm[0]), float(palm[1])), (float(palm[0] + arm[0]), float(palm[1] + arm[1]))
     colour, cover = draw_finger(rng, view.size_hw, *place, width_px * float(rng.uniform(2.6, 4.5)), skin, nail=False)
     _cover_with(canvas, cards, colour, cover)
@@ -338,7 +363,7 @@ def _put_occluders(
     skin: tuple[int, int, int],
 ) -> None:
     """Cables, pens, hands and other things that hide part of a card now and then."""
-    if chance(rng, 0.14):
+    if chance(rng, 0.10):
         for _ in range(int(rng.integers(1, 4))):
             _cover_with(canvas, cards, *draw_cable(rng, view.size_hw, view.pixels_per_mm))
     if poses and chance(rng, 0.08):

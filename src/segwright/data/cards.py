@@ -83,7 +83,10 @@ def synthesize(
         OutputError: `out` is in use or cannot be written.
     """
     _check_request(out, count, seed, size_hw)
-    own_backgrounds, own_faces = _usable_pictures(backgrounds, "backgrounds"), _usable_pictures(faces, "faces")
+    own_backgrounds, own_faces = (
+        _usable_pictures(backgrounds, "backgrounds"),
+        _usable_pictures(faces, "faces"),
+    )
     partial = out.with_name(out.name + ".partial")
     order = _Order(
         folder=partial,
@@ -114,7 +117,9 @@ def _check_request(out: Path, count: int, seed: int, size_hw: tuple[int, int]) -
     if seed < 0:
         raise DataError(f"The seed is {seed}; choose 0 or more.")
     if min(size_hw) < SMALLEST_SIDE_PX:
-        raise DataError(f"{size_hw[1]}x{size_hw[0]} is too small to draw in; both sides need {SMALLEST_SIDE_PX} pixels.")
+        raise DataError(
+            f"{size_hw[1]}x{size_hw[0]} is too small to draw in; both sides need {SMALLEST_SIDE_PX} pixels."
+        )
     if out.exists() and not out.is_dir():
         raise OutputError(f"{out} is a file; choose the name of a new folder.")
     if out.exists() and any(out.iterdir()):
@@ -209,7 +214,9 @@ def _drawn(order: _Order, workers: int) -> Iterator[int]:
         for future in as_completed(futures):
             yield future.result()
     except BrokenProcessPool as error:
-        raise OutputError("A drawing process was ended by the system (out of memory?); try again with 1 worker.") from error
+        raise OutputError(
+            "A drawing process was ended by the system (out of memory?); try again with 1 worker."
+        ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
@@ -249,7 +256,11 @@ def _draw_job(order: _Order, numbers: Sequence[int]) -> int:
         scene = draw_scene(rng, order.size_hw, backgrounds=order.backgrounds, faces=order.faces)
         folder = order.folder / order.splits[number]
         quality = int(rng.integers(*JPEG_QUALITY))
-        _write(folder / "images" / f"{number:06d}.jpg", scene.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+        _write(
+            folder / "images" / f"{number:06d}.jpg",
+            scene.image[..., ::-1],
+            [cv2.IMWRITE_JPEG_QUALITY, quality],
+        )
         _write(folder / "masks" / f"{number:06d}.png", scene.mask * 255, [])
     return len(numbers)
 
