@@ -157,7 +157,7 @@ def _carpet(rng: np.random.Generator, size_hw: tuple[int, int], unit: float) -> 
     lit = tufts - np.roll(tufts, (step, step // 2), axis=(0, 1))
     pile = 0.5 * tufts + rng.uniform(0.3, 0.9) * lit + rng.uniform(0.1, 0.5) * rng.random(size_hw, dtype=np.float32)
     middle, spread = cv2.meanStdDev(pile)
-    pile = np.clip((pile - middle[0, 0]) / (4.5 * spread[0, 0]) + rng.uniform(0.45, 0.6), 0, 1).astype(np.float32)
+    pile = np.clip((pile - middle[0, 0]) / (rng.uniform(3.0, 4.5) * spread[0, 0]) + rng.uniform(0.45, 0.6), 0, 1).astype(np.float32)
     tracks = fractal(rng, size_hw, (120 * unit, 160 * unit), octaves=2)
     depth = rng.uniform(0.4, 1.25)
     colours = ramp((near(rng, scaled(base, 1 - 0.75 * depth), 4), base, near(rng, scaled(base, 1 + 0.45 * depth), 6)))
@@ -180,7 +180,7 @@ def _wood(rng: np.random.Generator, size_hw: tuple[int, int], unit: float) -> Pi
     patches = noise(rng, size_hw, (40 * unit, 150 * unit))
     weights = rng.uniform(0.05, 0.5), rng.uniform(0.15, 0.6), rng.uniform(0.2, 0.8)
     grain = weights[0] * 0.5 * lines + weights[1] * 0.7 * fibres + weights[2] * patches
-    contrast = log_uniform(rng, 0.6, 2.2)
+    contrast = log_uniform(rng, 0.8, 2.6)
     grain = np.clip((stretch(grain) - 0.5) * contrast + rng.uniform(0.35, 0.6), 0, 1).astype(np.float32)
     if chance(rng, 0.45):
         grain = _planks(rng, grain, unit)

@@ -87,11 +87,11 @@ def draw_card(rng: np.random.Generator, long_side_px: int) -> Sprite:
         A `Sprite` with rounded corners.
     """
     kinds: tuple[tuple[float, Callable[[np.random.Generator, int], Sprite]], ...] = (
-        (0.62, _playing_face),
+        (0.64, _playing_face),
         (0.13, _playing_back),
         (0.14, _pocket_card),
-        (0.06, _business_card),
-        (0.05, _plain_card),
+        (0.05, _business_card),
+        (0.04, _plain_card),
     )
     which = int(rng.choice(len(kinds), p=[share for share, _ in kinds]))
     return _worn(rng, kinds[which][1](rng, long_side_px))
@@ -459,7 +459,7 @@ def _business_card(rng: np.random.Generator, long_side_px: int) -> Sprite:
         )
     if chance(rng, 0.25):
         canvas[:, : round(rng.uniform(3, 20) * k)] = any_colour(rng, vivid=1.0)
-    return _turned(rng, _cut_out(rng, canvas, size_mm, sharp=chance(rng, 0.7)))
+    return _turned(rng, _cut_out(rng, canvas, size_mm, sharp=chance(rng, 0.5)))
 
 
 def _plain_card(rng: np.random.Generator, long_side_px: int) -> Sprite:

@@ -226,15 +226,15 @@ def _develop(rng: np.random.Generator, exposed: Field) -> Picture:
 def photograph(rng: np.random.Generator, picture: Picture) -> Picture:
     """Blur, lost resolution, noise and sharpening, as phones add them; (H, W, 3) uint8 RGB in and out."""
     unit = max(picture.shape[:2]) / 640
-    if chance(rng, 0.5):
-        picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), log_uniform(rng, 0.35, 1.6) * unit), np.uint8)
+    if chance(rng, 0.45):
+        picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), log_uniform(rng, 0.35, 1.5) * unit), np.uint8)
     if chance(rng, 0.12):
         picture = _moved(rng, picture, rng.uniform(3, 13) * unit)
     if chance(rng, 0.25):
         picture = _coarser(rng, picture)
     if chance(rng, 0.75):
         picture = _noisy(rng, picture)
-    if chance(rng, 0.4):
+    if chance(rng, 0.5):
         picture = _sharpened(rng, picture, unit)
     return picture
 

@@ -127,9 +127,11 @@ def read_user_picture(path: Path, wanted_hw: tuple[int, int]) -> Picture:
 
 
 def _view(rng: np.random.Generator, size_hw: tuple[int, int], count: int) -> View:
-    """A camera whose distance makes cards 8 % to 95 % of the picture's long side, mostly around two fifths."""
-    long_px = max(size_hw)
-    share = float(np.exp(rng.triangular(np.log(0.08), np.log(0.42), np.log(0.95))))
+    """A camera whose distance makes cards 8 % to 95 % of a 4:3 picture's long side, mostly around two fifths."""
+    long_px = float(np.sqrt(size_hw[0] * size_hw[1] * 4 / 3))
+    share = float(np.exp(rng.triangular(np.log(0.15), np.log(0.42), np.log(0.95))))
+    if chance(rng, 0.25):
+        share = log_uniform(rng, 0.08, 0.95)
     if count > 1:
         share = min(share, 0.9 / np.sqrt(count))
     tilt_rad = np.deg2rad(min(55.0, abs(rng.normal(0, 24))))
