@@ -157,7 +157,9 @@ def _carpet(rng: np.random.Generator, size_hw: tuple[int, int], unit: float) -> 
     lit = tufts - np.roll(tufts, (step, step // 2), axis=(0, 1))
     pile = 0.5 * tufts + rng.uniform(0.3, 0.9) * lit + rng.uniform(0.1, 0.5) * rng.random(size_hw, dtype=np.float32)
     middle, spread = cv2.meanStdDev(pile)
-    pile = np.clip((pile - middle[0, 0]) / (rng.uniform(3.0, 4.5) * spread[0, 0]) + rng.uniform(0.45, 0.6), 0, 1).astype(np.float32)
+    pile = np.clip(
+        (pile - middle[0, 0]) / (rng.uniform(3.0, 4.5) * spread[0, 0]) + rng.uniform(0.45, 0.6), 0, 1
+    ).astype(np.float32)
     tracks = fractal(rng, size_hw, (120 * unit, 160 * unit), octaves=2)
     depth = rng.uniform(0.4, 1.25)
     colours = ramp((near(rng, scaled(base, 1 - 0.75 * depth), 4), base, near(rng, scaled(base, 1 + 0.45 * depth), 6)))
