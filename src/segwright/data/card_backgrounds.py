@@ -66,7 +66,7 @@ def draw_background(rng: np.random.Generator, size_hw: tuple[int, int], *, tilt:
     """
     unit = max(size_hw) / 640
     kind = rng.random()
-    if kind < 0.14:
+    if kind < 0.10:
         return _torn_shapes(rng, size_hw, unit)
     ground = _seen_from(rng, _surface(rng, size_hw, unit), size_hw, tilt)
     if kind < 0.42:
@@ -144,14 +144,16 @@ def _joined(rng: np.random.Generator, below: Picture, above: Picture, unit: floa
 def _carpet(rng: np.random.Generator, size_hw: tuple[int, int], unit: float) -> Picture:
     """Loops and fibres, lit from one side."""
     base = near(rng, pick(rng, CARPETS), 18) if chance(rng, 0.8) else any_colour(rng, value=(0.15, 0.8))
-    cell = log_uniform(rng, 2.5, 9) * unit
+    cell = log_uniform(rng, 2.5, 12) * unit
     stretch_x = log_uniform(rng, 0.6, 1.7)
     tufts = noise(rng, size_hw, (cell, cell * stretch_x)) + 0.6 * noise(rng, size_hw, (max(1, cell / 2.5),) * 2)
     step = max(1, round(cell / 3))
     lit = tufts - np.roll(tufts, (step, step // 2), axis=(0, 1))
-    pile = stretch(0.5 * tufts + rng.uniform(0.3, 0.9) * lit + 0.4 * rng.random(size_hw, dtype=np.float32))
+    pile = 0.5 * tufts + rng.uniform(0.3, 0.9) * lit + rng.uniform(0.1, 0.5) * rng.random(size_hw, dtype=np.float32)
+    middle, spread = cv2.meanStdDev(pile)
+    pile = np.clip((pile - middle[0, 0]) / (4.5 * spread[0, 0]) + rng.uniform(0.45, 0.6), 0, 1).astype(np.float32)
     tracks = fractal(rng, size_hw, (120 * unit, 160 * unit), octaves=2)
-    depth = rng.uniform(0.35, 1.1)
+    depth = rng.uniform(0.4, 1.25)
     colours = ramp((near(rng, scaled(base, 1 - 0.75 * depth), 4), base, near(rng, scaled(base, 1 + 0.45 * depth), 6)))
     carpet = paint(pile, colours)
     carpet = tinted(carpet, 0.85 + rng.uniform(0.05, 0.3) * tracks)
@@ -218,7 +220,7 @@ def _tiles(rng: np.random.Generator, size_hw: tuple[int, int], unit: float) -> P
 def _cloth(rng: np.random.Generator, size_hw: tuple[int, int], unit: float) -> Picture:
     """Woven threads, plain, striped or plaid, with soft folds."""
     height, width = size_hw
-    base = any_colour(rng, value=(0.15, 0.95), vivid=0.8)
+    base = any_colour(rng, value=(0.1, 0.95), vivid=0.8)
     if chance(rng, 0.25):
         base = near(rng, (238, 236, 230), 8)
     cloth = flat(size_hw, base)
@@ -341,13 +343,13 @@ def _rug(rng: np.random.Generator, size_hw: tuple[int, int], unit: float) -> Pic
 
 
 SURFACES: tuple[tuple[float, Surface], ...] = (
-    (0.22, _carpet),
-    (0.24, _wood),
+    (0.25, _carpet),
+    (0.26, _wood),
     (0.09, _tiles),
     (0.13, _cloth),
     (0.06, _stone),
     (0.06, _leather),
-    (0.11, _plain),
+    (0.10, _plain),
     (0.03, _grass),
     (0.03, _page),
     (0.03, _keys),

@@ -83,7 +83,7 @@ def _paper(rng: np.random.Generator, size_mm: tuple[float, float], k: float) -> 
     height, width = canvas.shape[:2]
     margin = 0.1 * width
     for top in np.arange(margin, height - margin, height * 0.22):
-        if chance(rng, 0.65):
+        if top < height * 0.3 or chance(rng, 0.65):
             box = (margin, float(top), width - margin, float(top) + height * rng.uniform(0.05, 0.2))
             write_lines(rng, canvas, box, max(3.0, rng.uniform(4, 12) * k), near(rng, (50, 50, 60), 25))
     creases = fractal(rng, (height, width), (height * 0.5, width * 0.5), octaves=3)
@@ -276,6 +276,8 @@ def draw_finger(
     root_xy: tuple[float, float],
     width_px: float,
     skin: Colour,
+    *,
+    nail: bool = True,
 ) -> tuple[Picture, Cover]:
     """A finger from its root to its tip, rounded by shading, with a nail most of the time.
 
@@ -302,10 +304,10 @@ def draw_finger(
     bulge = np.sqrt(np.clip(1 - (1 - np.clip(depth, 0, 1)) ** 2, 0, 1))
     part = tinted(np.ascontiguousarray(colour[y0 : y0 + tall, x0 : x0 + wide]), (0.55 + 0.5 * bulge).astype(np.float32))
     middle = tip - along * width_px * 0.05 - np.array([x0, y0])
-    if chance(rng, 0.7):
+    if nail and chance(rng, 0.7):
         turn = np.stack([across * width_px * 0.28, along * width_px * 0.36])
-        nail = (ellipse_points((0, 0), (1, 1)) @ turn + middle).astype(np.float32)
-        fill(part, nail, near(rng, tuple(min(255, part + 22) for part in skin), 6))  # type: ignore[arg-type]
+        oval = (ellipse_points((0, 0), (1, 1)) @ turn + middle).astype(np.float32)
+        fill(part, oval, near(rng, tuple(min(255, part + 22) for part in skin), 6))  # type: ignore[arg-type]
     colour[y0 : y0 + tall, x0 : x0 + wide] = part
     return colour, cover
 

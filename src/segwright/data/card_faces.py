@@ -196,19 +196,19 @@ def _court(rng: np.random.Generator, canvas: Picture, suit: str, ink: Colour, k:
 def _robe(rng: np.random.Generator, half: Picture, inks: tuple[Colour, ...], k: float) -> None:
     height, width = half.shape[:2]
     black = inks[3]
-    shoulders = height * rng.uniform(0.5, 0.62)
+    shoulders = height * rng.uniform(0.42, 0.58)
     body = np.array(
-        [[width * 0.02, height], [width * 0.12, shoulders * 1.1], [width * 0.35, shoulders * 0.85],
-         [width * 0.68, shoulders * 0.85], [width * 0.9, shoulders * 1.1], [width * 0.99, height]],
+        [[0, height], [width * rng.uniform(0, 0.1), shoulders * 1.1], [width * 0.3, shoulders * 0.85],
+         [width * 0.72, shoulders * 0.85], [width * rng.uniform(0.9, 1), shoulders * 1.1], [width, height]],
         np.float32,
     )  # fmt: skip
     robe = half.copy()
     fill(robe, body, pick(rng, inks[:3]))
-    for _ in range(int(rng.integers(7, 13))):
+    for _ in range(int(rng.integers(11, 20))):
         ink = pick(rng, inks)
         start = np.array([rng.uniform(0, width), rng.uniform(shoulders * 0.8, height)])
         along = np.array([rng.uniform(-0.5, 0.5) * width, rng.uniform(0.1, 0.6) * height])
-        across = np.array([along[1], -along[0]]) / max(1.0, float(np.hypot(*along))) * rng.uniform(2, 6) * k
+        across = np.array([along[1], -along[0]]) / max(1.0, float(np.hypot(*along))) * rng.uniform(1.5, 6) * k
         band = np.stack([start, start + along, start + along + across, start + across]).astype(np.float32)
         fill(robe, band, ink)
         outline(robe, band, black, 0.35 * k)

@@ -70,7 +70,7 @@ def _hard_light(rng: np.random.Generator, size_hw: tuple[int, int]) -> Field | N
     height, width = size_hw
     side = max(height, width)
     kind = rng.random()
-    if kind < 0.42:
+    if kind < 0.46:
         return None
     sun = np.zeros(size_hw, np.uint8)
     if kind < 0.60:
@@ -145,17 +145,17 @@ def _exposure(rng: np.random.Generator, exposed: Field, cards: Cover) -> float:
     """A gain as a phone would choose it: by the mean, by the brightest things, or badly."""
     mean = float(exposed[::8, ::8].mean())
     kind = rng.random()
-    if kind < 0.45:
-        target = rng.uniform(75, 150)
-    elif kind < 0.6:
-        target = rng.uniform(130, 190)
-    elif kind < 0.72:
-        target = rng.uniform(35, 80)
+    if kind < 0.6:
+        target = rng.uniform(85, 150)
+    elif kind < 0.75:
+        target = rng.uniform(135, 185)
+    elif kind < 0.83:
+        target = rng.uniform(40, 85)
     else:
-        return float(2 ** rng.uniform(-0.5, 0.6))
+        return float(2 ** rng.uniform(-0.2, 0.8))
     lit = exposed[::8, ::8][cards[::8, ::8] > 127]
     # No camera multiplies a dark table so far that the whole card burns out completely.
-    ceiling = 330 / max(20.0, float(lit.mean())) if lit.size else 6.0
+    ceiling = log_uniform(rng, 230, 420) / max(20.0, float(lit.mean())) if lit.size else 6.0
     return float(np.clip(target / max(mean, 6.0), 0.35, max(0.5, min(3.5, ceiling))))
 
 
@@ -190,7 +190,7 @@ def _develop(rng: np.random.Generator, exposed: Field) -> Picture:
     saturation = rng.uniform(0.5, 1.35)
     grey = np.array([0.299, 0.587, 0.114])
     matrix = saturation * np.eye(3) + (1 - saturation) * np.tile(grey, (3, 1))
-    if chance(rng, 0.03):
+    if chance(rng, 0.015):
         matrix = np.tile(grey, (3, 1))
     mixed = np.asarray(cv2.transform(np.minimum(exposed, 400), matrix.astype(np.float32)), np.float32)
     plain = np.asarray(np.clip(mixed, 0, 255), np.uint8)
@@ -209,8 +209,8 @@ def _develop(rng: np.random.Generator, exposed: Field) -> Picture:
 def photograph(rng: np.random.Generator, picture: Picture) -> Picture:
     """Blur, lost resolution, noise and sharpening, as phones add them; (H, W, 3) uint8 RGB in and out."""
     unit = max(picture.shape[:2]) / 640
-    if chance(rng, 0.55):
-        picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), log_uniform(rng, 0.35, 1.8) * unit), np.uint8)
+    if chance(rng, 0.5):
+        picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), log_uniform(rng, 0.35, 1.6) * unit), np.uint8)
     if chance(rng, 0.12):
         picture = _moved(rng, picture, rng.uniform(3, 13) * unit)
     if chance(rng, 0.25):

@@ -114,8 +114,8 @@ def hsv(hue: float, saturation: float, value: float) -> Colour:
 
 
 def any_colour(rng: np.random.Generator, *, value: tuple[float, float] = (0.1, 1.0), vivid: float = 0.7) -> Colour:
-    """A random colour; `vivid` is the largest saturation."""
-    return hsv(rng.random(), vivid * rng.random(), rng.uniform(*value))
+    """A random colour, more often dull than strong; `vivid` is the largest saturation."""
+    return hsv(rng.random(), vivid * rng.random() ** 1.6, rng.uniform(*value))
 
 
 def near(rng: np.random.Generator, colour: Colour, spread: float) -> Colour:

@@ -117,9 +117,9 @@ def read_user_picture(path: Path, wanted_hw: tuple[int, int]) -> Picture:
 
 
 def _view(rng: np.random.Generator, size_hw: tuple[int, int], count: int) -> View:
-    """A camera whose distance makes cards 8 % to 95 % of the picture's long side, mostly around a third."""
+    """A camera whose distance makes cards 8 % to 95 % of the picture's long side, mostly around two fifths."""
     long_px = max(size_hw)
-    share = float(np.exp(rng.triangular(np.log(0.08), np.log(0.36), np.log(0.95))))
+    share = float(np.exp(rng.triangular(np.log(0.08), np.log(0.42), np.log(0.95))))
     if count > 1:
         share = min(share, 0.9 / np.sqrt(count))
     tilt_rad = np.deg2rad(min(55.0, abs(rng.normal(0, 24))))
@@ -316,12 +316,16 @@ def _put_fingers(
         away = np.array(
             [outward[0] * np.cos(turn) - outward[1] * np.sin(turn), outward[0] * np.sin(turn) + outward[1] * np.cos(turn)]
         )
-        root = tip + away * 1.3 * max(view.size_hw)
-        knuckle = tip + away * width_px * 5
-        root = knuckle if chance(rng, 0.5) else root
+        root = tip + away * width_px * 6
         place = (float(tip[0]), float(tip[1])), (float(root[0]), float(root[1]))
         colour, cover = draw_finger(rng, view.size_hw, *place, width_px * float(rng.uniform(0.85, 1.1)), skin)
         _cover_with(canvas, cards, colour, cover)
+    # The hand: as a very broad finger that comes from outside the picture.
+    away = np.array([outward[0] * np.cos(lean) - outward[1] * np.sin(lean), outward[0] * np.sin(lean) + outward[1] * np.cos(lean)])
+    palm, arm = edge[0] + (edge[1] - edge[0]) * 0.4 + away * width_px * rng.uniform(2.2, 3.5), away * 2 * max(view.size_hw)
+    place = (float(palm[0]), float(palm[1])), (float(palm[0] + arm[0]), float(palm[1] + arm[1]))
+    colour, cover = draw_finger(rng, view.size_hw, *place, width_px * float(rng.uniform(2.6, 4.5)), skin, nail=False)
+    _cover_with(canvas, cards, colour, cover)
 
 
 def _put_occluders(
