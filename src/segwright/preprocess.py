@@ -102,7 +102,8 @@ def place_image(image: np.ndarray, size_hw: tuple[int, int], fit: Fit) -> np.nda
     """
     if image.shape[:2] == size_hw:
         return image
-    channels_first = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float()
+    # Cast by NumPy: PyTorch warns about the read-only arrays that Pillow hands out.
+    channels_first = torch.from_numpy(image.astype(np.float32)).permute(2, 0, 1)[None]
     placed = place(channels_first, size_hw, fit)[0].to(torch.uint8)
     return np.ascontiguousarray(placed.permute(1, 2, 0).numpy())
 

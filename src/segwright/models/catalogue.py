@@ -153,7 +153,7 @@ def build(recipe: ModelRecipe, channels_out: int, *, load_weights: bool = True) 
             f"The ImageNet weights for {name} could not be downloaded ({type(error).__name__}); "
             "start without them (--weights none) or name a file you have (--weights FILE)."
         ) from error
-    network = Network(body, recipe.channels_in)
+    network = Network(body, recipe.channels_in, LRASPP.multiple if isinstance(body, LRASPP) else SIZE_MULTIPLE)
     if load_weights and recipe.weights not in {"none", "imagenet"}:
         path = Path(recipe.weights)
         _copy_matching(network, read_weights(path), str(path))

@@ -31,6 +31,9 @@ class LRASPP(nn.Module):
         head_channels: width of the head; the paper uses 128.
     """
 
+    multiple = 16
+    """Stride of the deepest map; at multiples of it no map is rounded up."""
+
     def __init__(self, size: Size, channels_out: int, *, head_channels: int = HEAD_CHANNELS) -> None:
         super().__init__()
         build = mobilenet_v3_large if size == "large" else mobilenet_v3_small
