@@ -1,0 +1,374 @@
+"""One table of commands. Flags of `train` are read from the recipe's own fields; nothing heavy is imported for help.
+
+Exit codes: 0 all is well; 1 the work was done and its result is not good enough (data that would spoil training, an
+export that differs); 2 something the user can mend, said in one sentence.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import sys
+import textwrap
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TypeAlias
+
+from cyclopts import App, CycloptsError, Parameter
+
+from segwright import __version__, recipe
+from segwright.errors import GateError, SegwrightError, UserError
+
+OK, NOT_GOOD_ENOUGH, USER_ERROR = 0, 1, 2
+
+
+def field_sentences(kind: type[Any]) -> dict[str, str]:
+    """The sentence under each field of a dataclass, read from its source."""
+    body = typing.cast("ast.ClassDef", ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]).body
+    sentences: dict[str, str] = {}
+    for node, below in zip(body, body[1:], strict=False):
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and isinstance(below, ast.Expr):
+            sentences[node.target.id] = inspect.cleandoc(str(ast.literal_eval(below.value)))
+    return sentences
+
+
+def recipe_flags() -> type[Any]:
+    """A dataclass with every setting of a recipe, all absent by default: what the user says overrides the recipe."""
+    fields: list[Any] = []
+    for part, kind in recipe.PARTS.items():
+        sentences, types = field_sentences(kind), typing.get_type_hints(kind)
+        for known in dataclasses.fields(kind):
+            parameter = Parameter(help=sentences[known.name], group=part.capitalize(), negative="")
+            annotated: Any = Annotated[types[known.name] | None, parameter]
+            fields.append((known.name, annotated, dataclasses.field(default=None)))
+    made = dataclasses.make_dataclass("Settings", fields, kw_only=True)
+    # Generated classes claim to come from `types`, and cyclopts takes those for built-in values, not for flags.
+    made.__module__ = __name__
+    return made
+
+
+if TYPE_CHECKING:
+    Settings: TypeAlias = Any
+else:
+    Settings = recipe_flags()
+Flags = Parameter(name="*")
+NOTHING_SAID = Settings()
+
+
+def check(
+    data: Path,
+    /,
+    *,
+    fix: Path | None = None,
+    classes: Path | None = None,
+    mask_suffix: str = "",
+    json: Path | None = None,
+) -> int:
+    """Read every pair of a data set, say what is wrong and what would mend it.
+
+    Args:
+        data: Folder with pictures and masks.
+        fix: Write a mended copy to this new folder; the original is never touched.
+        classes: Class table (index,name,r,g,b,ignore) to use instead of the data's classes.csv.
+        mask_suffix: What a mask's name has after its picture's stem, for example _mask.
+        json: Also write the findings to this file.
+    """
+    import json as json_module
+
+    from segwright import workflows
+    from segwright.data.health import render_findings
+    from segwright.outputs import write_text
+
+    console = _console()
+    found = workflows.check(data, classes_csv=classes, mask_suffix=mask_suffix, console=console)
+    render_findings(found, console)
+    if json is not None:
+        write_text(json, json_module.dumps(found.to_dict(), indent=1) + "\n")
+    if fix is not None:
+        workflows.repair(data, fix, classes_csv=classes, mask_suffix=mask_suffix, console=console)
+        console.print(f"A mended copy lies in {fix}; what was changed is listed in {fix / 'repairs.csv'}.", soft_wrap=True)
+        return OK
+    return NOT_GOOD_ENOUGH if found.spoils else OK
+
+
+def synth_cards(
+    out: Path,
+    /,
+    *,
+    count: int = 400,
+    seed: int = 0,
+    width: int = 480,
+    height: int = 640,
+    backgrounds: Path | None = None,
+    faces: Path | None = None,
+    workers: int | None = None,
+) -> int:
+    """Draw a data set of card scenes with masks.
+
+    Args:
+        out: New folder for train, val and test.
+        count: Number of pictures.
+        seed: The same seed draws the same pictures.
+        width: Of the pictures, pixels.
+        height: Of the pictures, pixels.
+        backgrounds: Folder of your own pictures to lay cards on.
+        faces: Folder of your own pictures of card faces.
+        workers: Processes that draw; default one for each core.
+    """
+    from segwright.data.cards import synthesize
+
+    synthesize(
+        out,
+        count=count,
+        seed=seed,
+        size_hw=(height, width),
+        backgrounds=backgrounds,
+        faces=faces,
+        workers=workers,
+    )
+    _console().print(f"{count} pictures lie in {out}; look at them, then: segwright train {out} --recipe card", soft_wrap=True)
+    return OK
+
+
+def train(
+    data: Path,
+    /,
+    *,
+    recipe_name: Annotated[str, Parameter(name="--recipe")] = "multiclass",
+    out: Path | None = None,
+    classes: Path | None = None,
+    settings: Annotated[Settings, Flags] = NOTHING_SAID,
+) -> int:
+    """Train a model. Settings not given come from the recipe.
+
+    Args:
+        data: Folder with pictures and masks.
+        recipe_name: Name of a recipe (card, binary, multiclass) or a YAML file.
+        out: New folder for the run; default runs/DATA-RECIPE, numbered.
+        classes: Class table to use instead of the data's classes.csv.
+        settings: Overrides.
+    """
+    from segwright import workflows
+
+    chosen = _recipe(recipe_name, settings)
+    folder = out or _fresh(Path("runs") / f"{data.resolve().name}-{chosen.name}")
+    console = _console()
+    try:
+        run = workflows.train(data, chosen, folder, classes_csv=classes, console=console)
+    except KeyboardInterrupt:
+        kept = (folder / "best.safetensors").is_file()
+        left = f"the best weights so far lie in {folder}" if kept else f"no check was finished; remove {folder}"
+        raise UserError(f"Training was stopped; {left}.") from None
+    scores = "  ".join(f"{name} {score:.4f}" for name, score in run.scores.items())
+    console.print(f"{scores}\n{run.steps} steps, {run.images_per_second:.1f} images/s", highlight=False)
+    console.print(f"The run lies in {folder}. Next: segwright evaluate {folder}", soft_wrap=True, highlight=False)
+    return OK
+
+
+def evaluate(
+    model: Path,
+    data: Path | None = None,
+    /,
+    *,
+    split: str = "test",
+    out: Path | None = None,
+    classes: Path | None = None,
+) -> int:
+    """Measure a model on pictures with masks; writes report.json and report.html.
+
+    Args:
+        model: Run folder, checkpoint or exported .onnx file.
+        data: Folder with pictures and masks; default the data the run was trained on.
+        split: train, val, test, or all for every picture with a mask.
+        out: Folder for the report; default evaluation-DATA-SPLIT beside the model.
+        classes: Class table to use instead of the data's classes.csv.
+    """
+    from segwright import workflows
+    from segwright.evaluation.report import print_report
+
+    beside = model if model.is_dir() else model.parent
+    name = f"evaluation-{data.resolve().name}-{split}" if data else f"evaluation-{split}"
+    folder = out or beside / name
+    console = _console()
+    report = workflows.evaluate(model, data, split=split, out=folder, classes_csv=classes, console=console)
+    print_report(report, console)
+    console.print(f"The report lies in {folder / 'report.html'}", soft_wrap=True, highlight=False)
+    return OK
+
+
+def predict(model: Path, source: Path, /, *, out: Path = Path("predictions"), threshold: float | None = None) -> int:
+    """Write index mask, colour mask and overlay for each picture.
+
+    Args:
+        model: Run folder, checkpoint or exported .onnx file.
+        source: A picture, or a folder of pictures.
+        out: Folder for what comes out.
+        threshold: Least probability that counts as foreground (two classes); default the model's own.
+    """
+    from segwright import workflows
+
+    summary = workflows.predict(model, source, out, threshold=threshold, console=_console())
+    _console().print(str(summary), soft_wrap=True, highlight=False)
+    return OK
+
+
+def export(
+    model: Path,
+    /,
+    *,
+    to: Literal["onnx"] = "onnx",
+    out: Path | None = None,
+    data: Path | None = None,
+    any_size: Annotated[bool, Parameter(negative="")] = False,
+    pictures: int = 64,
+    keep_failed: Annotated[bool, Parameter(negative="")] = False,
+    classes: Path | None = None,
+) -> int:
+    """Export a model and prove the file equal to it on real pictures.
+
+    Args:
+        model: Run folder or checkpoint.
+        to: Format.
+        out: The file to write; default model.onnx beside the checkpoint.
+        data: Pictures for the proof; default the data the run was trained on.
+        any_size: Take pictures of any size and resize inside the graph.
+        pictures: Compare this many at most.
+        keep_failed: Leave a file that failed the proof.
+        classes: Class table to use instead of the data's classes.csv.
+    """
+    from segwright import workflows
+
+    console = _console()
+    file, certificate = workflows.export(
+        model,
+        out,
+        data=data,
+        any_size=any_size,
+        keep_failed=keep_failed,
+        limit=pictures,
+        classes_csv=classes,
+        console=console,
+    )
+    console.print(str(certificate), soft_wrap=True, highlight=False)
+    console.print(f"The model lies in {file}", soft_wrap=True, highlight=False)
+    return OK
+
+
+def show_recipe(
+    name: str = "multiclass", /, *, settings: Annotated[Settings, Flags] = NOTHING_SAID
+) -> int:
+    """Print a recipe as YAML; save it, edit it, and give it to train --recipe FILE.
+
+    Args:
+        name: Name of a recipe (card, binary, multiclass) or a YAML file.
+        settings: Overrides.
+    """
+    sys.stdout.write(recipe.to_yaml(_recipe(name, settings)))
+    return OK
+
+
+def models() -> int:
+    """List the networks that can be trained."""
+    from segwright.models.catalogue import BUILDERS
+
+    sys.stdout.write("\n".join(BUILDERS) + "\n")
+    return OK
+
+
+def quickstart(*, data: Path | None = None, out: Path = Path("quickstart"), minutes: float = 3.0, count: int = 1000) -> int:
+    """Run the main job from end to end, on synthetic cards or your own pictures.
+
+    Args:
+        data: Your own folder with pictures and masks; default a synthetic card data set is drawn.
+        out: New folder for everything.
+        minutes: Of training.
+        count: Synthetic pictures to draw.
+    """
+    from segwright import workflows
+
+    workflows.quickstart(data, out, minutes=minutes, count=count, console=_console())
+    return OK
+
+
+COMMANDS: dict[str, Callable[..., int]] = {
+    "quickstart": quickstart,
+    "check": check,
+    "train": train,
+    "evaluate": evaluate,
+    "predict": predict,
+    "export": export,
+    "recipe": show_recipe,
+    "models": models,
+}
+
+SYNTH: dict[str, Callable[..., int]] = {"cards": synth_cards}
+
+
+def build_app() -> App:
+    """The command line, made from the tables above."""
+    app = App(
+        name="segwright",
+        version=__version__,
+        help="From a folder of pictures to a small, fast, proven segmentation model.",
+    )
+    for name, function in COMMANDS.items():
+        app.command(function, name=name)
+    synth = App(name="synth", help="Draw synthetic data sets.")
+    for name, function in SYNTH.items():
+        synth.command(function, name=name)
+    app.command(synth)
+    return app
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run a command and exit with its code."""
+    app = build_app()
+    try:
+        code = app(arguments, exit_on_error=False, print_error=True, result_action="return_value")
+    except CycloptsError:
+        sys.exit(USER_ERROR)
+    except UserError as error:
+        _fail(error, USER_ERROR)
+    except GateError as error:
+        _fail(error, NOT_GOOD_ENOUGH)
+    except SegwrightError as error:
+        _fail(error, NOT_GOOD_ENOUGH)
+    except KeyboardInterrupt:
+        _fail("Stopped by Ctrl-C; what was finished is whole, nothing was left half-written.", USER_ERROR)
+    except BrokenPipeError:
+        # The reader of our output went away (`segwright models | head`); there is nobody left to tell.
+        sys.stderr.close()
+        sys.exit(OK)
+    sys.exit(code if isinstance(code, int) else OK)
+
+
+def _fail(reason: SegwrightError | str, code: int) -> NoReturn:
+    sys.stderr.write(f"segwright: {reason}\n")
+    sys.exit(code)
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console()
+
+
+def _recipe(name: str, settings: Any) -> recipe.Recipe:
+    base = recipe.read_yaml(Path(name)) if name.endswith((".yaml", ".yml")) else recipe.named(name)
+    given = {k: v for k, v in vars(settings).items() if v is not None}
+    return base.with_settings(**given) if given else base
+
+
+def _fresh(folder: Path) -> Path:
+    if not folder.exists():
+        return folder
+    number = 2
+    while (numbered := folder.with_name(f"{folder.name}-{number}")).exists():
+        number += 1
+    return numbered
+
+
+if __name__ == "__main__":
+    main()
