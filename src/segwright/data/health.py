@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.markup import escape
@@ -26,13 +26,13 @@ from segwright.data.layouts import ALL, Dataset
 from segwright.data.likeness import MOST_COMPARED, near_pairs, same_pictures
 from segwright.data.notation import evenly_spaced
 
-if TYPE_CHECKING:
-    from segwright.data.sample import Sample
-
 Severity = Literal["spoils", "warns", "notes"]
 
 FILES_NAMED = 5
 """Files that a finding names."""
+
+CLASSES_SHOWN = 30
+"""Classes whose shares are printed."""
 
 QUICK_MASKS = 60
 """Masks that a quick check decodes, evenly spaced."""
@@ -138,10 +138,12 @@ class Health:
             console.print(f"sizes: {common}{' ...' if len(self.sizes) > 3 else ''}")
         if any(self.shares.values()):
             classes = Table("class", *self.shares, box=None, pad_edge=False)
-            for name in dataset.classes.names:
+            for name in dataset.classes.names[:CLASSES_SHOWN]:
                 shares = (f"{100 * of[name]:.2f} %" if name in of else "-" for of in self.shares.values())
                 classes.add_row(escape(name), *shares)
             console.print(classes)
+            if len(dataset.classes) > CLASSES_SHOWN:
+                console.print(f"and {len(dataset.classes) - CLASSES_SHOWN} more classes")
         if not self.findings:
             console.print("[green]Nothing is wrong.[/green]")
             return
@@ -150,7 +152,11 @@ class Health:
         for f in self.findings:
             files = "\n".join(relative(path, dataset.root) for path in f.files)
             table.add_row(
-                f"[{style[f.severity]}]{f.severity}[/]", str(f.count), escape(f.message), escape(files), escape(f.repair or "-")
+                f"[{style[f.severity]}]{f.severity}[/]",
+                str(f.count),
+                escape(f.message),
+                escape(files),
+                escape(f.repair or "-"),
             )
         console.print(table)
 
@@ -241,7 +247,12 @@ class _Seen:
 
 
 def _finding(
-    kind: str, severity: Severity, message: str, files: Sequence[Path], repair: str | None = None, count: int | None = None
+    kind: str,
+    severity: Severity,
+    message: str,
+    files: Sequence[Path],
+    repair: str | None = None,
+    count: int | None = None,
 ) -> Finding:
     return Finding(kind, severity, message, len(files) if count is None else count, tuple(files[:FILES_NAMED]), repair)
 
@@ -266,7 +277,9 @@ def too_few(seen: _Seen) -> Iterator[Finding]:
     training = [i for i in seen.inspections if i.split in {"train", ALL}]
     usable = sum(i.usable for i in training)
     if not training:
-        message = f"There is no train part, only {', '.join(seen.dataset.splits)}: good for measuring, not for training."
+        message = (
+            f"There is no train part, only {', '.join(seen.dataset.splits)}: good for measuring, not for training."
+        )
         yield _finding("too_few", "warns", message, [], count=0)
     elif usable < 2:
         message = f"Only {usable} picture(s) with a usable mask to train from; at least 2 are needed."
@@ -286,11 +299,13 @@ def missing_partners(seen: _Seen) -> Iterator[Finding]:
         else:
             lacking += without
     if lacking:
-        message = f"{_of(len(lacking), len(seen.inspections))} pictures have no mask; training leaves them out."
+        message = f"Pictures without a mask: {_of(len(lacking), len(seen.inspections))}; training leaves them out."
         yield _finding("picture_without_mask", "warns", message, lacking, "leave them out")
     orphans = seen.dataset.orphan_masks
     if orphans:
-        yield _finding("mask_without_picture", "warns", f"{len(orphans)} masks have no picture.", orphans, "leave them out")
+        yield _finding(
+            "mask_without_picture", "warns", f"Masks without a picture: {len(orphans)}.", orphans, "leave them out"
+        )
 
 
 # --- files -------------------------------------------------------------------------------------------------------------
@@ -300,15 +315,15 @@ def unreadable(seen: _Seen) -> Iterator[Finding]:
     """Damaged, empty or oversized files, which would stop training in the middle."""
     large = [i.sample.image for i in seen.inspections if i.picture.over_limit]
     if large:
-        message = f"{len(large)} pictures have too many pixels to be read; cut them into smaller ones."
+        message = f"Pictures with too many pixels to be read: {len(large)}; cut them into smaller ones."
         yield _finding("too_many_pixels", "spoils", message, large, "leave the pairs out")
     broken = [i for i in seen.inspections if i.picture.error and not i.picture.over_limit]
     if broken:
-        message = f"{len(broken)} pictures cannot be read, the first because: {broken[0].picture.error}"
+        message = f"Pictures that cannot be read: {len(broken)}. {broken[0].picture.error}"
         yield _finding("unreadable_picture", "spoils", message, [i.sample.image for i in broken], "leave the pairs out")
     torn = [i for i in seen.masked if i.mask is not None and i.mask.error]
     if torn and torn[0].mask is not None:
-        message = f"{len(torn)} masks cannot be read, the first because: {torn[0].mask.error}"
+        message = f"Masks that cannot be read: {len(torn)}. {torn[0].mask.error}"
         yield _finding("unreadable_mask", "spoils", message, _masks(torn), "leave the pairs out")
 
 
@@ -320,24 +335,26 @@ def sizes(seen: _Seen) -> Iterator[Finding]:
     others = [i for i in differ if i not in turned]
     if turned:
         message = (
-            f"{len(turned)} pictures are turned by their EXIF note when they are read, but their masks were drawn on the "
-            "unturned pixels, so the two do not fit."
+            f"Masks drawn on the unturned pixels of a picture that its EXIF note turns: {len(turned)}; mask and picture "
+            "do not fit."
         )
-        yield _finding("exif_rotation", "spoils", message, [i.sample.image for i in turned], "turn the masks like the pictures")
+        yield _finding(
+            "exif_rotation", "spoils", message, [i.sample.image for i in turned], "turn the masks like the pictures"
+        )
     if others:
         scaled = sum(same_aspect(i) for i in others)
         first = others[0]
-        message = f"{len(others)} masks have another size than their picture"
+        message = f"Masks of another size than their picture: {len(others)}"
         if first.mask is not None:
             (h, w), (mh, mw) = first.picture.hw, first.mask.hw
-            message += f", the first {mw}x{mh} instead of {w}x{h}; {scaled} of them have the same shape."
+            message += f", the first {mw}x{mh} instead of {w}x{h}; same shape, only scaled: {scaled}."
         repair = "scale masks of the same shape, leave the other pairs out"
         yield _finding("size_differs", "spoils", message, _masks(others), repair)
     unsure = [i for i in readable if i.picture.orientation != 1 and i not in differ]
     same = [i for i in unsure if i.picture.orientation < 5 or i.picture.raw_hw[0] == i.picture.raw_hw[1]]
     if same:
         message = (
-            f"{len(same)} pictures are turned or mirrored by their EXIF note without changing size; "
+            f"Pictures turned or mirrored by their EXIF note without a change of size: {len(same)}; "
             "look at a few to see that their masks were drawn the same way round."
         )
         yield _finding("exif_unsure", "notes", message, [i.sample.image for i in same])
@@ -359,16 +376,16 @@ def values(seen: _Seen) -> Iterator[Finding]:
     white = [i for i in seen.decoded if i.mask and i.mask.only_0_255]
     if declared_as_numbers(seen.dataset) and white and all(i.mask and not any(i.mask.pixels[1:]) for i in seen.decoded):
         message = (
-            f"{_of(len(white), len(seen.decoded))} masks hold only 0 and 255, where {len(seen.classes)} classes are declared as "
-            "numbers: everything white is ignored. Declare two classes for black-and-white masks, or name the folder of the "
-            "index masks."
+            f"Masks of only 0 and 255 where {len(seen.classes)} classes are declared as numbers: "
+            f"{_of(len(white), len(seen.decoded))}; everything white is ignored. Declare two classes for black-and-white masks, "
+            "or name the folder of the index masks."
         )
         yield _finding("0_255_for_index", "spoils", message, _masks(white), "read them as background and foreground")
     dark = [i for i in seen.decoded if i.mask and i.mask.dark]
     if dark:
         message = (
-            f"{_of(len(dark), len(seen.decoded))} masks write the foreground darker than 128 where the others use white, "
-            "so it would be read as background."
+            f"Masks whose foreground is darker than 128 where white is expected: {_of(len(dark), len(seen.decoded))}; "
+            "it would be read as background."
         )
         yield _finding("dark_foreground", "spoils", message, _masks(dark), "everything but 0 becomes foreground")
     strange = [i for i in seen.decoded if i.mask and i.mask.unowned]
@@ -377,7 +394,7 @@ def values(seen: _Seen) -> Iterator[Finding]:
         total = sum(i.mask.hw[0] * i.mask.hw[1] for i in seen.decoded if i.mask)
         often = Counter(value for i in strange if i.mask for value in i.mask.strangers).most_common(6)
         message = (
-            f"{_of(len(strange), len(seen.decoded))} masks hold values no class owns ({', '.join(v for v, _ in often)}), "
+            f"Masks with values no class owns ({', '.join(v for v, _ in often)}): {_of(len(strange), len(seen.decoded))}, "
             f"{100 * lost / total:.2f} % of all pixels; training ignores those. Declare them in classes.csv."
         )
         severity: Severity = "spoils" if lost >= UNOWNED_SPOILS * total else "warns"
@@ -399,18 +416,18 @@ def classes_without_pixels(seen: _Seen) -> Iterator[Finding]:
     nowhere = [n for n, name in enumerate(names) if not any(pixels[n] for pixels in parts.values())]
     if nowhere and seen.complete:
         severity: Severity = "spoils" if seen.dataset.classes_declared else "warns"
-        message = f"{_of(len(nowhere), len(names))} classes have no pixel anywhere: {_names(names, nowhere)}."
+        message = f"Classes without a pixel anywhere, {_of(len(nowhere), len(names))}: {_names(names, nowhere)}."
         yield _finding("class_without_pixels", severity, message, [], "leave them out of classes.csv", len(nowhere))
     elif nowhere:
-        message = f"{len(nowhere)} classes have no pixel in the {len(seen.decoded)} masks looked at: {_names(names, nowhere)}."
+        message = f"Classes without a pixel in the {len(seen.decoded)} masks looked at: {_names(names, nowhere)}."
         yield _finding("class_without_pixels", "notes", message, [], count=len(nowhere))
     if not seen.complete:
         return
     for split, pixels in parts.items():
         absent = [n for n in range(len(names)) if not pixels[n] and n not in nowhere]
         if absent:
-            harm = "cannot be learned" if split == "train" else f"are not measured by {split}"
-            message = f"{len(absent)} classes have no pixel in {split} and {harm}: {_names(names, absent)}."
+            harm = "not learned" if split == "train" else "not measured"
+            message = f"Classes without a pixel in {split}, so {harm} there: {_names(names, absent)}."
             severity = "warns" if split in {"train", "val"} else "notes"
             yield _finding("class_missing_in_split", severity, message, [], count=len(absent))
 
@@ -425,7 +442,7 @@ def empty_masks(seen: _Seen) -> Iterator[Finding]:
     blank = [i for i in seen.decoded if i.mask and not any(i.mask.pixels)]
     if blank:
         severity: Severity = "spoils" if len(blank) == len(seen.decoded) else "warns"
-        message = f"{_of(len(blank), len(seen.decoded))} masks are ignored everywhere: nothing can be learned from them."
+        message = f"Masks that are ignored everywhere: {_of(len(blank), len(seen.decoded))}; nothing can be learned from them."
         yield _finding("all_ignored", severity, message, _masks(blank), "leave the pairs out")
     if len(seen.classes) > 2 and seen.classes.names[0].lower() not in BACKGROUND_NAMES:
         return
@@ -433,9 +450,11 @@ def empty_masks(seen: _Seen) -> Iterator[Finding]:
     if not empty:
         return
     share = len(empty) / len(seen.decoded)
-    message = f"{_of(len(empty), len(seen.decoded))} masks show nothing but {seen.classes.names[0]}."
+    message = f"Masks with nothing but {seen.classes.names[0]}: {_of(len(empty), len(seen.decoded))}."
     all_empty: Severity = "spoils" if seen.complete else "warns"
-    yield _finding("empty_masks", all_empty if share == 1 else "warns" if share > 0.5 else "notes", message, _masks(empty))
+    yield _finding(
+        "empty_masks", all_empty if share == 1 else "warns" if share > 0.5 else "notes", message, _masks(empty)
+    )
 
 
 def inverted(seen: _Seen) -> Iterator[Finding]:
@@ -446,8 +465,8 @@ def inverted(seen: _Seen) -> Iterator[Finding]:
     large = [i for i in filled if i.mask and i.mask.pixels[1] > 0.5 * sum(i.mask.pixels) and i.mask.border > 0.5]
     if len(large) >= MOSTLY * len(filled):
         message = (
-            f"In {_of(len(large), len(filled))} masks {seen.classes.names[1]} fills more than half of the picture and most of "
-            "its border: black and white look swapped."
+            f"Masks in which {seen.classes.names[1]} fills more than half of the picture and most of its border: "
+            f"{_of(len(large), len(filled))}; black and white look swapped."
         )
         repair = f"swap {seen.classes.names[0]} and {seen.classes.names[1]}"
         yield _finding("inverted_masks", "warns", message, _masks(large), repair)
@@ -466,15 +485,17 @@ def leaks(seen: _Seen) -> Iterator[Finding]:
             message = f"Every picture of {held} is also in train: its scores say nothing."
             yield _finding(f"{held}_equals_train", "spoils", message, [i.sample.image for i in also], _UNLEAK)
         elif also:
-            message = f"{_of(len(also), len(seen.of(held)))} pictures of {held} are also in train: its scores flatter."
+            message = (
+                f"Pictures of {held} that are also in train: {_of(len(also), len(seen.of(held)))}; its scores flatter."
+            )
             yield _finding("same_picture_in_two_splits", "spoils", message, [i.sample.image for i in also], _UNLEAK)
     both = [i for i in seen.of("val") if any(other.split == "test" for other in members.get(id(i), ()))]
     if both:
-        message = f"{len(both)} pictures of val are also in test: what is chosen on val flatters test."
+        message = f"Pictures of val that are also in test: {len(both)}; what is chosen on val flatters test."
         yield _finding("same_picture_in_val_and_test", "warns", message, [i.sample.image for i in both], _UNLEAK)
     within = [i for group in groups for i in group[1:] if i.split == group[0].split]
     if within:
-        message = f"{len(within)} pictures repeat another one of the same split."
+        message = f"Pictures that repeat another one of the same split: {len(within)}."
         yield _finding("same_picture_twice", "notes", message, [i.sample.image for i in within])
     yield from _near(seen)
 
@@ -497,8 +518,8 @@ def _near(seen: _Seen) -> Iterator[Finding]:
             flattering[first.split, second.split].append(second)
     for (one, other), alike in sorted(flattering.items()):
         message = (
-            f"{_of(len(alike), len(seen.of(other)))} pictures of {other} look nearly like one of {one} (a copy, or the next "
-            f"frame of a video): {other} is easier than new pictures."
+            f"Pictures of {other} that look nearly like one of {one}: {_of(len(alike), len(seen.of(other)))} (copies, or "
+            f"neighbouring frames of a video); {other} is easier than new pictures."
         )
         if alike:
             yield _finding("near_duplicates", "warns", message, [i.sample.image for i in alike])
@@ -531,18 +552,18 @@ def oddities(seen: _Seen) -> Iterator[Finding]:
         message = f"No classes.csv: the classes were guessed from the masks: {_names(seen.classes.names, range(len(seen.classes)))}."
         yield _finding("classes_guessed", "notes", message, [], "write a classes.csv", len(seen.classes))
     kinds = {
-        "grey_pictures": (("1", "L"), "are grey; they are read as RGB with three equal channels."),
-        "transparent_pictures": (("RGBA", "LA", "PA"), "have transparency; it is laid on white."),
-        "16_bit_pictures": (("I", "I;16", "I;16B", "I;16L"), "have 16 bits; they are scaled to 8."),
-        "cmyk_pictures": (("CMYK", "YCCK"), "are in print colours (CMYK); they are converted to RGB."),
+        "grey_pictures": (("1", "L"), "Grey pictures", "read as RGB with three equal channels."),
+        "transparent_pictures": (("RGBA", "LA", "PA"), "Pictures with transparency", "laid on white."),
+        "16_bit_pictures": (("I", "I;16", "I;16B", "I;16L"), "Pictures of 16 bits", "scaled to 8."),
+        "cmyk_pictures": (("CMYK", "YCCK"), "Pictures in print colours (CMYK)", "converted to RGB."),
     }
-    for kind, (modes, meaning) in kinds.items():
+    for kind, (modes, what, treated) in kinds.items():
         found = [i.sample.image for i in seen.inspections if i.picture.mode in modes and not i.picture.error]
         if found:
-            yield _finding(kind, "notes", f"{_of(len(found), len(seen.inspections))} pictures {meaning}", found)
+            yield _finding(kind, "notes", f"{what}: {_of(len(found), len(seen.inspections))}; {treated}", found)
     lossy = [i for i in seen.masked if i.mask and i.mask.kind == "JPEG"]
     if lossy:
-        message = f"{len(lossy)} masks are JPEG files, whose values are blurred; the nearest class is taken."
+        message = f"Masks that are JPEG files, whose values are blurred: {len(lossy)}; the nearest class is taken."
         severity: Severity = "warns" if seen.classes.notation == "index" else "notes"
         yield _finding("jpeg_masks", severity, message, _masks(lossy), "write clean PNG masks")
 

@@ -84,7 +84,9 @@ class Inspection:
     @property
     def usable(self) -> bool:
         """Whether picture and mask can be read and have the same size."""
-        return self.mask is not None and not self.picture.error and not self.mask.error and self.picture.hw == self.mask.hw
+        return (
+            self.mask is not None and not self.picture.error and not self.mask.error and self.picture.hw == self.mask.hw
+        )
 
 
 def inspect_all(

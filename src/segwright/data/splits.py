@@ -12,6 +12,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 from segwright.data.layouts import ALL, Dataset
 from segwright.data.likeness import Likeness, likeness, near_pairs, same_pictures
@@ -56,8 +57,10 @@ def divide(
     Raises:
         DataError: fewer than two pictures with masks to train from, or shares that leave nothing for train.
     """
-    if not (0.0 <= val_share and 0.0 <= test_share and val_share + test_share < 1.0):
-        raise DataError(f"Shares of {val_share} for val and {test_share} for test leave nothing to train with; lower them.")
+    if not (val_share >= 0.0 and test_share >= 0.0 and val_share + test_share < 1.0):
+        raise DataError(
+            f"Shares of {val_share} for val and {test_share} for test leave nothing to train with; lower them."
+        )
     with_masks = {
         split: tuple(sample for sample in samples if sample.mask is not None)
         for split, samples in dataset.splits.items()
@@ -163,7 +166,7 @@ def _blocks(keys: list[str], largest: int) -> tuple[list[list[int]], list[str | 
 
 def _contiguous(frames: list[tuple[int, str]], largest: int) -> list[list[str]]:
     """Names of a video in blocks of neighbours; nothing when the numbers are not those of a video."""
-    gaps = [b - a for (a, _), (b, _) in zip(frames, frames[1:], strict=False)]
+    gaps = [b - a for (a, _), (b, _) in pairwise(frames)]
     if len(frames) < FEWEST_FRAMES:
         return []
     step, often = Counter(gaps).most_common(1)[0]
