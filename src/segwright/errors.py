@@ -3,6 +3,7 @@
 SegwrightError                 catches the whole family
 ├── UserError                  something the user can mend: one sentence, exit code 2, no traceback
 │   ├── DataError              pictures, masks, folders and class tables
+│   │   └── PixelLimitError    a picture too large to be decoded at all
 │   ├── RecipeError            settings that contradict each other or the data
 │   ├── ModelError             weights, checkpoints and exported files
 │   ├── OutputError            a folder or file that cannot be written
@@ -23,6 +24,10 @@ class UserError(SegwrightError):
 
 class DataError(UserError):
     """Pictures, masks, folders or class tables that cannot be used as they are."""
+
+
+class PixelLimitError(DataError):
+    """A picture with more pixels than are ever decoded; cut it into smaller ones."""
 
 
 class RecipeError(UserError):

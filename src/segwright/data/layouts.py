@@ -102,11 +102,9 @@ def find_dataset(root: Path, *, classes_csv: Path | None = None, mask_suffix: st
     _require_folder(root)
     table = _class_table(root, classes_csv)
     named_after = (table.stem.removesuffix("_classes"),) if table and table.stem.endswith("_classes") else ()
-    for layout, look in LAYOUTS.items():
-        places = look(root, named_after + MASK_FOLDERS)
-        if places:
-            break
-    else:
+    looks = ((name, look(root, named_after + MASK_FOLDERS)) for name, look in LAYOUTS.items())
+    layout, places = next(((name, places) for name, places in looks if places), ("", None))
+    if not places:
         raise DataError(_nothing_found(root))
     splits, orphans = _pair(places, mask_suffix)
     if not any(splits.values()):
@@ -157,7 +155,7 @@ def voc(root: Path, mask_folders: tuple[str, ...]) -> Places | None:
 
 
 def twin_folders(root: Path, mask_folders: tuple[str, ...]) -> Places | None:
-    """train and train_labels (or trainannot, train_images and train_masks), side by side."""
+    """Folders train and train_labels (or trainannot, train_images and train_masks), side by side."""
     children = _children(root)
     places: Places = {}
     twins = False
@@ -185,7 +183,7 @@ def split_folders(root: Path, mask_folders: tuple[str, ...]) -> Places | None:
 
 
 def folders_of_splits(root: Path, mask_folders: tuple[str, ...]) -> Places | None:
-    """images and masks, each with train, val, test inside."""
+    """Folders images and masks, each with train, val, test inside."""
     images = _child(root, IMAGE_FOLDERS)
     if images is None:
         return None
@@ -202,7 +200,7 @@ def folders_of_splits(root: Path, mask_folders: tuple[str, ...]) -> Places | Non
 
 
 def flat(root: Path, mask_folders: tuple[str, ...]) -> Places | None:
-    """images and masks (or indexes, labels, ...); the pictures may also lie in the root itself."""
+    """Folders images and masks (or indexes, labels, ...); the pictures may also lie in the root itself."""
     images, masks = _child(root, IMAGE_FOLDERS), _mask_folder(root, mask_folders)
     if images is not None and _holds(images, IMAGE_SUFFIXES):
         return {ALL: [Place(images, masks)]}
@@ -337,7 +335,9 @@ def _pair_place(place: Place, mask_suffix: str) -> tuple[list[Sample], set[Path]
 def _pair_beside(place: Place, files: list[Path], mask_suffix: str) -> tuple[list[Sample], set[Path]]:
     """Pictures and masks in one folder: told apart by the ending, or by a png beside a jpg of the same name."""
     stems = {_key(p, place.images): p for p in files}
-    endings = [_stem_ending(mask_suffix)] if mask_suffix else [mask for picture, mask in ENDINGS if mask and not picture]
+    endings = (
+        [_stem_ending(mask_suffix)] if mask_suffix else [mask for picture, mask in ENDINGS if mask and not picture]
+    )
     best: dict[Path, Path] = {}
     chosen = ""
     for ending in endings:
@@ -384,11 +384,11 @@ def _matches(
         if not key.endswith(ending[0]):
             continue
         key = key.removesuffix(ending[0]) + ending[1]
-        mask = exact.get(key) or folded.get(key.casefold())
-        if mask is None and pictured[picture.stem.casefold()] == 1:
-            mask = bare.get(key.rsplit("/", 1)[-1].casefold())
-        if mask is not None:
-            found[picture] = mask
+        match = exact.get(key) or folded.get(key.casefold())
+        if match is None and pictured[picture.stem.casefold()] == 1:
+            match = bare.get(key.rsplit("/", 1)[-1].casefold())
+        if match is not None:
+            found[picture] = match
     return found
 
 
@@ -403,16 +403,24 @@ def _stem_ending(mask_suffix: str) -> str:
 
 
 def _with_unique_keys(root: Path, splits: dict[str, tuple[Sample, ...]]) -> dict[str, tuple[Sample, ...]]:
-    """Keys that occur twice in the data set are replaced by the path below the root, with the file type if need be."""
-    for longer in (
-        lambda p: p.with_suffix("").as_posix(),
-        lambda p: p.with_suffix("").as_posix() + "_" + p.suffix[1:],
-    ):
+    """Keys that occur twice in the data set become longer until each is the only one.
+
+    First by the name of the split, then by the path below the root, then by that path with the file type.
+    """
+
+    def in_split(split: str, sample: Sample) -> str:
+        return f"{split}/{sample.key}"
+
+    def path(split: str, sample: Sample) -> str:
+        return _below(sample.image, root).with_suffix("").as_posix()
+
+    def with_type(split: str, sample: Sample) -> str:
+        return f"{path(split, sample)}_{sample.image.suffix[1:]}"
+
+    for longer in (in_split, path, with_type):
         counts = Counter(sample.key for samples in splits.values() for sample in samples)
         splits = {
-            split: tuple(
-                replace(s, key=longer(_below(s.image, root))) if counts[s.key] > 1 else s for s in samples
-            )
+            split: tuple(replace(s, key=longer(split, s)) if counts[s.key] > 1 else s for s in samples)
             for split, samples in splits.items()
         }
     return splits
@@ -439,7 +447,7 @@ def _walk(root: Path) -> Iterator[tuple[str, list[str], list[str]]]:
 def _iter_files(folder: Path, suffixes: Iterable[str], *, nested: bool = True) -> Iterator[Path]:
     for inner, _, names in _walk(folder):
         for name in names:
-            if os.path.splitext(name)[1].lower() in suffixes:
+            if name[name.rfind(".") :].lower() in suffixes:
                 yield Path(inner, name)
         if not nested:
             return
@@ -505,7 +513,7 @@ def _require_a_match(
         return
     for split, folders in places.items():
         for place in folders:
-            lying = _files(place.masks, MASK_SUFFIXES) if place.masks not in {None, place.images} and place.masks else []
+            lying = [] if place.masks in {None, place.images} else _files(place.masks or place.images, MASK_SUFFIXES)
             if lying and splits[split]:
                 with_suffix = f" + {mask_suffix!r}" if mask_suffix else ""
                 raise DataError(
@@ -514,7 +522,9 @@ def _require_a_match(
                     "say what a mask's name adds with --mask-suffix, for example --mask-suffix _mask"
                 )
     if mask_suffix:
-        raise DataError(f"No mask ends in {mask_suffix!r}; check --mask-suffix, or leave it out to try the common ones.")
+        raise DataError(
+            f"No mask ends in {mask_suffix!r}; check --mask-suffix, or leave it out to try the common ones."
+        )
 
 
 def _nothing_found(root: Path) -> str:

@@ -48,7 +48,7 @@ def likeness(image: np.ndarray) -> Likeness:
     """
     import cv2
 
-    digest = hashlib.blake2b(np.ascontiguousarray(image), digest_size=16, key=str(image.shape).encode()).digest()
+    digest = hashlib.blake2b(image.tobytes(), digest_size=16, key=str(image.shape).encode()).digest()
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     small = cv2.resize(grey, (9, 8), interpolation=cv2.INTER_AREA).astype(np.int16)
     bits = int.from_bytes(np.packbits(small[:, 1:] > small[:, :-1]).tobytes(), "big")

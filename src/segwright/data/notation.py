@@ -70,9 +70,9 @@ class Seen:
             (self.grey_plateaus, self.colour_plateaus, _plateau(grey)),
         ):
             histogram = np.bincount(found)
-            counts = {int(value): int(histogram[value]) for value in np.flatnonzero(histogram)}
-            counter.update(counts)
-            in_colour.update({min(value, 255) * 0x010101: pixels for value, pixels in counts.items()})
+            pixels_of = {int(value): int(histogram[value]) for value in np.flatnonzero(histogram)}
+            counter.update(pixels_of)
+            in_colour.update({min(value, 255) * 0x010101: pixels for value, pixels in pixels_of.items()})
 
     def main_greys(self) -> set[int]:
         """Grey values that form areas, soft edges left out."""
@@ -96,7 +96,7 @@ class Seen:
         if not white or any(v > BRIGHTEST_BLACK for v in main - white) or max(values) not in {*range(256), 65535}:
             return False
         # Class numbers with 255 for ignored are dark and white too, but leave nothing in between.
-        between = [v for v in values if BRIGHTEST_BLACK < v and v not in {255, 65535}]
+        between = [v for v in values if v > BRIGHTEST_BLACK and v not in {255, 65535}]
         return len(between) >= 3 or (main <= {0, 255, 65535} and (bool(between) or 65535 in main))
 
 
@@ -158,7 +158,9 @@ def _declared_notation(seen: Seen, rows: tuple[ClassRow, ...]) -> Notation:
     if two and not ignores_white and {row.index for row in rows if not row.ignore} <= {0, 1, 255}:
         values = set(seen.greys)
         owned = {row.index for row in rows} | {IGNORED}
-        if values <= {0, 255} or (not values <= owned and (seen.black_and_white() or all(v >= 128 for v in values - {0}))):
+        if values <= {0, 255} or (
+            not values <= owned and (seen.black_and_white() or all(v >= 128 for v in values - {0}))
+        ):
             return "binary"
     return "index"
 

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from segwright.classes import Classes
-from segwright.errors import DataError
+from segwright.errors import DataError, PixelLimitError
 from segwright.masks import class_map_from_raw, ignore_unowned
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
@@ -47,7 +47,7 @@ def read_image(path: Path, *, shrink_to_hw: tuple[int, int] | None = None) -> np
     Raises:
         DataError: missing, empty, truncated, not a picture, or over `MOST_PIXELS`.
     """
-    with _opened(path) as picture:
+    with opened(path) as picture:
         if shrink_to_hw and picture.format == "JPEG":
             picture.draft("RGB", (shrink_to_hw[1], shrink_to_hw[0]))
         turned = picture.getexif().get(EXIF_ORIENTATION, 1) != 1
@@ -64,7 +64,7 @@ def read_raw_mask(path: Path) -> np.ndarray:
     Raises:
         DataError: as `read_image`.
     """
-    with _opened(path) as picture:
+    with opened(path) as picture:
         turned = picture.getexif().get(EXIF_ORIENTATION, 1) != 1
         upright = ImageOps.exif_transpose(picture) if turned else picture
         if upright.mode in {"L", "P"}:
@@ -113,7 +113,7 @@ def image_size_hw(path: Path) -> tuple[int, int]:
     Raises:
         DataError: as `read_image`, except for truncated pixel data, which only decoding shows.
     """
-    with _opened(path) as picture:
+    with opened(path) as picture:
         width, height = picture.size
         if picture.getexif().get(EXIF_ORIENTATION, 1) in {5, 6, 7, 8}:
             return width, height
@@ -121,7 +121,13 @@ def image_size_hw(path: Path) -> tuple[int, int]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def opened(path: Path) -> Iterator[Image.Image]:
+    """Open a picture or mask; only the header is read until its pixels are asked for.
+
+    Raises:
+        DataError: as `read_image`; it also stands for what goes wrong inside the block.
+        PixelLimitError: over `MOST_PIXELS`.
+    """
     try:
         with warnings.catch_warnings():
             # Our own limit below decides; Pillow's warnings would only repeat it in other words.
@@ -130,7 +136,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             width, height = picture.size
             if width * height > MOST_PIXELS:
                 picture.close()
-                raise DataError(
+                raise PixelLimitError(
                     f"{path} is {width}x{height} pixels, more than the limit of {MOST_PIXELS // 1_000_000} million; "
                     "cut it into smaller pictures first."
                 )
@@ -143,7 +149,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     except PermissionError as error:
         raise DataError(f"{path} may not be read; give yourself read permission.") from error
     except Image.DecompressionBombError as error:
-        raise DataError(
+        raise PixelLimitError(
             f"{path} has more pixels than the limit of {MOST_PIXELS // 1_000_000} million; cut it into smaller pictures first."
         ) from error
     except UnidentifiedImageError as error:
