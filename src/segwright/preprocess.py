@@ -19,6 +19,10 @@ import torch
 
 from segwright.recipe import Fit
 
+ROUND_UP = 0.501
+"""Added before rounding down. At simple ratios such as 1/2 many pixels lie exactly between two steps, and there the last
+bit of a sum, which every engine forms in its own order, would decide; a thousandth more, and all of them round up."""
+
 
 def place(images: torch.Tensor, size_hw: tuple[int, int], fit: Fit) -> torch.Tensor:
     """Bring images to the network's size.
@@ -33,7 +37,7 @@ def place(images: torch.Tensor, size_hw: tuple[int, int], fit: Fit) -> torch.Ten
     """
     to_rows, to_columns = placement(images.shape[2], images.shape[3], size_hw, fit)
     rows, columns = _shrink(images.shape[2], *to_rows, size_hw[0]), _shrink(images.shape[3], *to_columns, size_hw[1])
-    return (rows @ (images @ columns.T)).round().clamp(0.0, 255.0)
+    return (rows @ (images @ columns.T) + ROUND_UP).floor().clamp(0.0, 255.0)
 
 
 def unplace(maps: torch.Tensor, size_hw: tuple[int, int], fit: Fit) -> torch.Tensor:
