@@ -215,15 +215,30 @@ class OnnxEngine:
 
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See `Engine.probabilities`."""
+        return np.asarray(self._run(["probabilities"], images)[0], np.float32)
+
+    def run(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """Both outputs of the file.
+
+        Args:
+            images: as in `Engine.probabilities`.
+
+        Returns:
+            class maps (B, h, w) uint8 and probabilities (B, channels, h, w) float32.
+        """
+        class_maps, probabilities = self._run(["classes", "probabilities"], images)
+        return np.asarray(class_maps, np.uint8), np.asarray(probabilities, np.float32)
+
+    def _run(self, outputs: list[str], images: NDArray[np.uint8]) -> list[Any]:
         _require_fitting(images, self.facts)
         try:
-            (answer,) = self._session.run(["probabilities"], {self._input: np.ascontiguousarray(images)})
+            answers: list[Any] = self._session.run(outputs, {self._input: np.ascontiguousarray(images)})
         except Exception as error:  # as above
             raise ModelError(
                 f"ONNX Runtime failed on {images.shape[0]} pictures of {images.shape[2]}x{images.shape[1]} "
                 f"({_first_line(error)}); try smaller pictures, or export the model again."
             ) from error
-        return np.asarray(answer, np.float32)
+        return answers
 
 
 def open_engine(path: Path, *, device: str = "auto", threads: int | None = None) -> Engine:
@@ -322,9 +337,9 @@ def onnx_facts(data: bytes, path: Path) -> ModelFacts:
 
 def _require_signature(session: Any, path: Path) -> str:
     """Name of the input, after checking that the graph takes and gives what our facts promise."""
-    inputs, outputs = session.get_inputs(), {o.name: o for o in session.get_outputs()}
+    inputs, outputs = session.get_inputs(), {o.name for o in session.get_outputs()}
     fits = len(inputs) == 1 and inputs[0].type == "tensor(uint8)" and len(inputs[0].shape) == 4
-    if not fits or "probabilities" not in outputs:
+    if not fits or not {"classes", "probabilities"} <= outputs:
         raise ModelError(
             f"{path} carries our facts but not our input and outputs; it was changed, export the model again."
         )

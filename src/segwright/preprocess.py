@@ -6,14 +6,22 @@ trained, measured and shipped sees the same pixels. Filter: a triangle as wide a
 
 "pad" keeps the shape, centres the picture and leaves black around it; "stretch" scales each side by itself.
 Placed pixels are rounded to whole uint8 steps, because that is what a fixed-size exported model is given.
+
+`torch.sym_min` and `torch.sym_max` are Python's own on numbers, and stay open for any size while a graph is exported.
 """
 
 from __future__ import annotations
+
+from typing import cast
 
 import numpy as np
 import torch
 
 from segwright.recipe import Fit
+
+ROUND_UP = 0.501
+"""Added before rounding down. At simple ratios such as 1/2 many pixels lie exactly between two steps, and there the last
+bit of a sum, which every engine forms in its own order, would decide; a thousandth more, and all of them round up."""
 
 
 def place(images: torch.Tensor, size_hw: tuple[int, int], fit: Fit) -> torch.Tensor:
@@ -29,7 +37,7 @@ def place(images: torch.Tensor, size_hw: tuple[int, int], fit: Fit) -> torch.Ten
     """
     to_rows, to_columns = placement(images.shape[2], images.shape[3], size_hw, fit)
     rows, columns = _shrink(images.shape[2], *to_rows, size_hw[0]), _shrink(images.shape[3], *to_columns, size_hw[1])
-    return (rows @ (images @ columns.T)).round().clamp(0.0, 255.0)
+    return (rows @ (images @ columns.T) + ROUND_UP).floor().clamp(0.0, 255.0)
 
 
 def unplace(maps: torch.Tensor, size_hw: tuple[int, int], fit: Fit) -> torch.Tensor:
@@ -67,14 +75,14 @@ def placement(
     scale_y, scale_x = size_hw[0] / height, size_hw[1] / width
     if fit == "stretch":
         return (scale_y, 0.0), (scale_x, 0.0)
-    scale = min(scale_y, scale_x)
+    scale = cast(float, torch.sym_min(scale_y, scale_x))
     return (scale, (size_hw[0] - scale * height) / 2), (scale, (size_hw[1] - scale * width) / 2)
 
 
 def _shrink(length: int, scale: float, margin: float, out: int) -> torch.Tensor:
     """(out, length) weights of every source pixel in every placed pixel; rows outside the picture are zero (black)."""
     centres = (torch.arange(out, dtype=torch.float32) + 0.5 - margin) / scale
-    reach = max(1.0 / scale, 1.0)
+    reach = cast(float, torch.sym_max(1.0 / scale, 1.0))
     distance = (torch.arange(length, dtype=torch.float32)[None] + 0.5 - centres[:, None]).abs() / reach
     weights = (1.0 - distance).clamp(min=0.0)
     inside = (centres >= 0.0) & (centres <= length)
@@ -86,7 +94,8 @@ def _grow(length: int, scale: float, margin: float, source: int) -> torch.Tensor
     centres = (torch.arange(length, dtype=torch.float32) + 0.5) * scale + margin
     # Neighbours outside the picture's own area would bleed the padding's answers into the border.
     centres = centres.clamp(margin + 0.5, source - margin - 0.5)
-    distance = (torch.arange(source, dtype=torch.float32)[None] + 0.5 - centres[:, None]).abs() / max(scale, 1.0)
+    reach = cast(float, torch.sym_max(scale, 1.0))
+    distance = (torch.arange(source, dtype=torch.float32)[None] + 0.5 - centres[:, None]).abs() / reach
     weights = (1.0 - distance).clamp(min=0.0)
     return weights / weights.sum(dim=1, keepdim=True).clamp(min=1e-6)
 
