@@ -360,6 +360,6 @@ def _picture_score(raw: Mapping[str, Any]) -> PictureScore:
 
 def _square(raw: Any, classes: int) -> NDArray[np.int64]:
     counts = np.array(raw, np.int64)
-    if counts.shape != (classes, classes):
+    if counts.shape != (classes, classes) or classes < 2:
         raise ValueError(f"counts of shape {counts.shape} for {classes} classes")
     return counts
