@@ -9,8 +9,6 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from segwright.classes import IGNORED
-
 FAST_CLASSES = 15
 """Up to this many classes a (truth, prediction) pair fits one byte, ignored pixels included, and a byte histogram counts."""
 
@@ -23,7 +21,7 @@ def confusion(truth: np.ndarray, prediction: np.ndarray, classes: int) -> np.nda
     """Count pixel pairs of one image.
 
     Args:
-        truth: class_map (H, W) uint8; 255 is left out.
+        truth: class_map (H, W) uint8; 255, and whatever else is no class, is left out.
         prediction: class_map (H, W) uint8, all values below `classes`.
         classes: number of classes C.
 
@@ -35,7 +33,7 @@ def confusion(truth: np.ndarray, prediction: np.ndarray, classes: int) -> np.nda
         codes = cv2.add(cv2.LUT(truth, _row_table(classes)), prediction)
         counted = cv2.calcHist([codes], [0], None, [256], [0.0, 256.0]).ravel()
         return counted[: classes * classes].round().astype(np.int64).reshape(classes, classes)
-    kept = truth != IGNORED
+    kept = truth < classes
     pairs = truth[kept].astype(np.int64) * classes + prediction[kept]
     return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
 

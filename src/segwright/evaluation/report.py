@@ -199,7 +199,11 @@ class Report:
                 machine=dict(raw["machine"]),
                 seed=int(raw["seed"]),
                 resamples=int(raw["resamples"]),
-                **{name: _score(raw[name]) for name in SCORES},
+                miou=_score(raw["miou"]),
+                mean_dice=_score(raw["mean_dice"]),
+                accuracy=_score(raw["accuracy"]),
+                foreground_iou=_score(raw["foreground_iou"]),
+                mean_boundary_f1=_score(raw["mean_boundary_f1"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(
@@ -226,9 +230,6 @@ class Report:
         write_text(out / JSON_NAME, json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n")
         write_text(out / PAGE_NAME, html(self, extras or {}))
         return out / PAGE_NAME
-
-
-SCORES = ("miou", "mean_dice", "accuracy", "foreground_iou", "mean_boundary_f1")
 
 
 def read_report(path: Path) -> Report:
@@ -359,6 +360,6 @@ def _picture_score(raw: Mapping[str, Any]) -> PictureScore:
 
 def _square(raw: Any, classes: int) -> NDArray[np.int64]:
     counts = np.array(raw, np.int64)
-    if counts.shape != (classes, classes):
+    if counts.shape != (classes, classes) or classes < 2:
         raise ValueError(f"counts of shape {counts.shape} for {classes} classes")
     return counts
