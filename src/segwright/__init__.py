@@ -36,15 +36,13 @@ _HOMES = {
     "train": "segwright.workflows",
 }
 
-_OTHER_NAMES = {"synthesize_cards": "synthesize", "named_recipe": "named"}
-
 __all__ = ["__version__", *sorted(_HOMES)]
 
 if TYPE_CHECKING:
     from segwright.checkpoint import Checkpoint as Checkpoint
     from segwright.classes import Classes as Classes
     from segwright.data.cards import draw_scene as draw_scene
-    from segwright.data.cards import synthesize as synthesize_cards
+    from segwright.data.cards import synthesize_cards as synthesize_cards
     from segwright.data.layouts import Dataset as Dataset
     from segwright.data.layouts import find_dataset as find_dataset
     from segwright.data.sample import Sample as Sample
@@ -55,7 +53,7 @@ if TYPE_CHECKING:
     from segwright.predict.predictor import Predictor as Predictor
     from segwright.predict.predictor import load as load
     from segwright.recipe import Recipe as Recipe
-    from segwright.recipe import named as named_recipe
+    from segwright.recipe import named_recipe as named_recipe
     from segwright.workflows import check as check
     from segwright.workflows import evaluate as evaluate
     from segwright.workflows import export as export
@@ -68,7 +66,7 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'segwright' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), _OTHER_NAMES.get(name, name))
+    return getattr(import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:

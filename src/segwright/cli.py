@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+import itertools
 import sys
 import textwrap
 import typing
@@ -28,7 +29,7 @@ def field_sentences(kind: type[Any]) -> dict[str, str]:
     """The sentence under each field of a dataclass, read from its source."""
     body = typing.cast("ast.ClassDef", ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]).body
     sentences: dict[str, str] = {}
-    for node, below in zip(body, body[1:], strict=False):
+    for node, below in itertools.pairwise(body):
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and isinstance(below, ast.Expr):
             sentences[node.target.id] = inspect.cleandoc(str(ast.literal_eval(below.value)))
     return sentences
@@ -78,17 +79,18 @@ def check(
     import json as json_module
 
     from segwright import workflows
-    from segwright.data.health import render_findings
     from segwright.outputs import write_text
 
     console = _console()
     found = workflows.check(data, classes_csv=classes, mask_suffix=mask_suffix, console=console)
-    render_findings(found, console)
+    found.render(console)
     if json is not None:
         write_text(json, json_module.dumps(found.to_dict(), indent=1) + "\n")
     if fix is not None:
         workflows.repair(data, fix, classes_csv=classes, mask_suffix=mask_suffix, console=console)
-        console.print(f"A mended copy lies in {fix}; what was changed is listed in {fix / 'repairs.csv'}.", soft_wrap=True)
+        console.print(
+            f"A mended copy lies in {fix}; what was changed is listed in {fix / 'repairs.csv'}.", soft_wrap=True
+        )
         return OK
     return NOT_GOOD_ENOUGH if found.spoils else OK
 
@@ -117,9 +119,9 @@ def synth_cards(
         faces: Folder of your own pictures of card faces.
         workers: Processes that draw; default one for each core.
     """
-    from segwright.data.cards import synthesize
+    from segwright.data.cards import synthesize_cards
 
-    synthesize(
+    synthesize_cards(
         out,
         count=count,
         seed=seed,
@@ -128,7 +130,9 @@ def synth_cards(
         faces=faces,
         workers=workers,
     )
-    _console().print(f"{count} pictures lie in {out}; look at them, then: segwright train {out} --recipe card", soft_wrap=True)
+    _console().print(
+        f"{count} pictures lie in {out}; look at them, then: segwright train {out} --recipe card", soft_wrap=True
+    )
     return OK
 
 
@@ -251,14 +255,12 @@ def export(
         classes_csv=classes,
         console=console,
     )
-    console.print(str(certificate), soft_wrap=True, highlight=False)
+    console.print(certificate.sentence(), soft_wrap=True, highlight=False)
     console.print(f"The model lies in {file}", soft_wrap=True, highlight=False)
     return OK
 
 
-def show_recipe(
-    name: str = "multiclass", /, *, settings: Annotated[Settings, Flags] = NOTHING_SAID
-) -> int:
+def show_recipe(name: str = "multiclass", /, *, settings: Annotated[Settings, Flags] = NOTHING_SAID) -> int:
     """Print a recipe as YAML; save it, edit it, and give it to train --recipe FILE.
 
     Args:
@@ -277,7 +279,9 @@ def models() -> int:
     return OK
 
 
-def quickstart(*, data: Path | None = None, out: Path = Path("quickstart"), minutes: float = 3.0, count: int = 1000) -> int:
+def quickstart(
+    *, data: Path | None = None, out: Path = Path("quickstart"), minutes: float = 3.0, count: int = 1000
+) -> int:
     """Run the main job from end to end, on synthetic cards or your own pictures.
 
     Args:
@@ -356,7 +360,7 @@ def _console() -> Any:
 
 
 def _recipe(name: str, settings: Any) -> recipe.Recipe:
-    base = recipe.read_yaml(Path(name)) if name.endswith((".yaml", ".yml")) else recipe.named(name)
+    base = recipe.read_yaml(Path(name)) if name.endswith((".yaml", ".yml")) else recipe.named_recipe(name)
     given = {k: v for k, v in vars(settings).items() if v is not None}
     return base.with_settings(**given) if given else base
 

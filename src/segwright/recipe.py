@@ -200,7 +200,7 @@ def card() -> Recipe:
 RECIPES: dict[str, Callable[[], Recipe]] = {"card": card, "binary": binary, "multiclass": multiclass}
 
 
-def named(name: str) -> Recipe:
+def named_recipe(name: str) -> Recipe:
     """The recipe of that name.
 
     Raises:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -15,7 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from segwright.classes import IGNORED, Classes
+from segwright.errors import OutputError
 from segwright.masks import to_colours
+from segwright.outputs import write_bytes
 
 Rgb8 = NDArray[np.uint8]
 
@@ -224,3 +227,18 @@ def _resized(image: Rgb8, height: int, width: int) -> Rgb8:
 
 def _resized_map(class_map: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(class_map, (width, height), interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
+
+
+def write_png(path: Path, picture: NDArray[np.uint8]) -> Path:
+    """Write a grey (H, W) or RGB (H, W, 3) uint8 picture as PNG, whole or not at all.
+
+    Raises:
+        OutputError: the place cannot be written, or a side is beyond what PNG writers take.
+    """
+    try:
+        done, data = cv2.imencode(".png", picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    except cv2.error as error:
+        raise OutputError(f"{path} cannot be encoded as PNG ({error}); make the picture smaller.") from error
+    if not done:
+        raise OutputError(f"{path} cannot be encoded as PNG; make the picture smaller.")
+    return write_bytes(path, data.tobytes())

@@ -15,7 +15,7 @@ from segwright.data.layouts import Dataset, find_dataset
 from segwright.data.sample import Sample
 from segwright.errors import DataError, GateError, ModelError, SegwrightError, UserError
 from segwright.outputs import require_free, require_writable, write_text
-from segwright.recipe import Recipe, named
+from segwright.recipe import Recipe, named_recipe
 
 if TYPE_CHECKING:
     from segwright.data.health import Health
@@ -31,7 +31,9 @@ EVERYTHING = "all"
 """Name of the split that is every picture with a mask."""
 
 
-def check(data: Path, *, classes_csv: Path | None = None, mask_suffix: str = "", console: Console | None = None) -> Health:
+def check(
+    data: Path, *, classes_csv: Path | None = None, mask_suffix: str = "", console: Console | None = None
+) -> Health:
     """Read every pair of a data set and say what is wrong.
 
     Args:
@@ -77,7 +79,7 @@ def repair(
     from segwright.data.repair import repair as mend
 
     dataset = find_dataset(data, classes_csv=classes_csv, mask_suffix=mask_suffix)
-    mend(dataset, health.check(dataset, progress=_shown(console)), out)
+    mend(dataset, health.check(dataset, progress=_shown(console)), out, progress=_shown(console))
     return out
 
 
@@ -139,7 +141,9 @@ def evaluate(
     )
 
 
-def predict(model: Path, source: Path, out: Path, *, threshold: float | None = None, console: Console | None = None) -> Summary:
+def predict(
+    model: Path, source: Path, out: Path, *, threshold: float | None = None, console: Console | None = None
+) -> Summary:
     """Write index mask, colour mask and overlay for every picture of `source`.
 
     Args:
@@ -261,7 +265,12 @@ class Journey:
 
 
 def quickstart(
-    data: Path | None = None, out: Path = Path("quickstart"), *, minutes: float = 3.0, count: int = 1000, console: Console | None = None
+    data: Path | None = None,
+    out: Path = Path("quickstart"),
+    *,
+    minutes: float = 3.0,
+    count: int = 1000,
+    console: Console | None = None,
 ) -> Journey:
     """The main job from end to end: data, check, training, report, export, proof, overlays.
 
@@ -276,7 +285,6 @@ def quickstart(
         UserError: the data or the folder cannot be used.
         GateError: the data would spoil the training, or the export differs from the model.
     """
-    from segwright.data.health import render_findings
     from segwright.evaluation.report import print_report
 
     console = console or Console(quiet=True)
@@ -284,17 +292,19 @@ def quickstart(
     require_free(out)
     require_writable(out)
     say = _Steps(console)
-    recipe = named("card") if data is None else named("multiclass")
+    recipe = named_recipe("card" if data is None else "multiclass")
     if data is None:
-        from segwright.data.cards import synthesize
+        from segwright.data.cards import synthesize_cards
 
         say("Draw a synthetic card data set")
-        data = synthesize(out / "cards", count=count, seed=0, progress=_shown(console))
+        data = synthesize_cards(out / "cards", count=count, seed=0, progress=_shown(console))
     say(f"Check {data}")
     found = check(data, console=console)
-    render_findings(found, console)
+    found.render(console)
     if found.spoils:
-        raise GateError(f"Training on {data} would give a meaningless model; write a mended copy with: segwright check {data} --fix OUT")
+        raise GateError(
+            f"Training on {data} would give a meaningless model; write a mended copy with: segwright check {data} --fix OUT"
+        )
     say("Train LR-ASPP on MobileNetV3 small")
     run_folder = out / "run"
     recipe = recipe.with_settings(
@@ -303,7 +313,7 @@ def quickstart(
     train(data, recipe, run_folder, console=console)
     say("Export to ONNX and prove the file equal to the model")
     file, certificate = export(run_folder, data=data, console=console)
-    console.print(f"  {certificate}")
+    console.print(f"  {certificate.sentence()}", highlight=False)
     split = _measurable_split(data, recipe)
     say(f"Measure on the {split} pictures")
     extras = {"health": found.to_dict(), "parity": certificate.to_dict()}
@@ -329,12 +339,14 @@ def _measurable_split(data: Path, recipe: Recipe) -> str:
 
 def _overlays(model: Path, samples: tuple[Sample, ...], out: Path, console: Console) -> None:
     from segwright.predict.predictor import load
-    from segwright.predict.sinks import predict_files
+    from segwright.predict.sinks import predict_samples
 
-    predict_files(load(model), [s.image for s in samples], out, progress=_shown(console))
+    predict_samples(load(model), samples, out, progress=_shown(console))
 
 
 def _farewell(console: Console, data: Path, out: Path, file: Path, seconds: float) -> None:
+    from segwright.export.parity import certificate_path
+
     places = {
         "data": data,
         "trained model": out / "run",
@@ -342,7 +354,7 @@ def _farewell(console: Console, data: Path, out: Path, file: Path, seconds: floa
         "report": out / "report" / "report.html",
         "overlays": out / "predictions" / "overlays",
         "exported model": file,
-        "proof of equality": file.with_suffix(".certificate.json"),
+        "proof of equality": certificate_path(file),
     }
     console.rule(f"[bold]Done in {seconds / 60:.1f} minutes")
     for name, place in places.items():
@@ -378,9 +390,13 @@ def _data_of(model: Path, data: Path | None, classes_csv: Path | None) -> tuple[
     except (OSError, ValueError, KeyError, TypeError) as error:
         if not model.exists():
             raise ModelError(f"{model} does not exist; name a run folder or a checkpoint.") from error
-        raise UserError(f"{model} does not say which data it was trained on; name a folder of pictures (--data DATA).") from error
+        raise UserError(
+            f"{model} does not say which data it was trained on; name a folder of pictures (--data DATA)."
+        ) from error
     if not data.is_dir():
-        raise UserError(f"{model} was trained on {data}, which is no longer there; name the folder of pictures (--data DATA).")
+        raise UserError(
+            f"{model} was trained on {data}, which is no longer there; name the folder of pictures (--data DATA)."
+        )
     return data, classes_csv or (Path(stored) if stored else None)
 
 
@@ -404,4 +420,15 @@ def _shown(console: Console | None) -> bool:
     return console is not None and not console.quiet
 
 
-__all__ = ["Dataset", "Journey", "SegwrightError", "check", "evaluate", "export", "predict", "quickstart", "repair", "train"]
+__all__ = [
+    "Dataset",
+    "Journey",
+    "SegwrightError",
+    "check",
+    "evaluate",
+    "export",
+    "predict",
+    "quickstart",
+    "repair",
+    "train",
+]

@@ -13,7 +13,7 @@ from segwright.data import cards
 from segwright.data.card_camera import Pose, corners_mm, lay, view_from
 from segwright.data.card_faces import draw_card
 from segwright.data.card_paint import Sprite
-from segwright.data.cards import draw_scene, synthesize
+from segwright.data.cards import draw_scene, synthesize_cards
 from segwright.errors import DataError, OutputError
 
 SMALL_HW = (120, 96)
@@ -135,7 +135,7 @@ def test_cards_have_round_or_sharp_corners_and_card_proportions() -> None:
 
 
 def test_synthesize_writes_the_whole_layout(tmp_path: Path) -> None:
-    out = synthesize(tmp_path / "cards", count=20, seed=3, size_hw=SMALL_HW, workers=0, progress=False)
+    out = synthesize_cards(tmp_path / "cards", count=20, seed=3, size_hw=SMALL_HW, workers=0, progress=False)
     assert out == tmp_path / "cards"
     for split, expected in {"train": 16, "val": 2, "test": 2}.items():
         images, masks = sorted((out / split / "images").iterdir()), sorted((out / split / "masks").iterdir())
@@ -157,21 +157,21 @@ def test_synthesize_writes_the_whole_layout(tmp_path: Path) -> None:
 
 
 def test_the_number_of_workers_changes_nothing(tmp_path: Path) -> None:
-    alone = synthesize(tmp_path / "alone", count=10, seed=1, size_hw=SMALL_HW, workers=1, progress=False)
-    shared = synthesize(tmp_path / "shared", count=10, seed=1, size_hw=SMALL_HW, workers=2, progress=False)
-    other = synthesize(tmp_path / "other", count=10, seed=2, size_hw=SMALL_HW, workers=1, progress=False)
+    alone = synthesize_cards(tmp_path / "alone", count=10, seed=1, size_hw=SMALL_HW, workers=1, progress=False)
+    shared = synthesize_cards(tmp_path / "shared", count=10, seed=1, size_hw=SMALL_HW, workers=2, progress=False)
+    other = synthesize_cards(tmp_path / "other", count=10, seed=2, size_hw=SMALL_HW, workers=1, progress=False)
     assert fingerprints(alone) == fingerprints(shared)
     assert fingerprints(alone) != fingerprints(other)
 
 
 def test_three_pictures_are_one_for_each_part(tmp_path: Path) -> None:
-    out = synthesize(tmp_path / "few", count=3, size_hw=SMALL_HW, workers=0, progress=False)
+    out = synthesize_cards(tmp_path / "few", count=3, size_hw=SMALL_HW, workers=0, progress=False)
     assert [len(list((out / split / "images").iterdir())) for split in ("train", "val", "test")] == [1, 1, 1]
 
 
 def test_an_empty_folder_may_be_filled(tmp_path: Path) -> None:
     (tmp_path / "cards").mkdir()
-    out = synthesize(tmp_path / "cards", count=3, size_hw=SMALL_HW, workers=0, progress=False)
+    out = synthesize_cards(tmp_path / "cards", count=3, size_hw=SMALL_HW, workers=0, progress=False)
     assert (out / "classes.csv").is_file()
 
 
@@ -180,36 +180,36 @@ def test_an_empty_folder_may_be_filled(tmp_path: Path) -> None:
 
 def test_too_few_pictures_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="at least 3"):
-        synthesize(tmp_path / "cards", count=2, progress=False)
+        synthesize_cards(tmp_path / "cards", count=2, progress=False)
 
 
 def test_too_small_a_size_and_a_negative_seed_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="too small"):
-        synthesize(tmp_path / "cards", size_hw=(640, 8), progress=False)
+        synthesize_cards(tmp_path / "cards", size_hw=(640, 8), progress=False)
     with pytest.raises(DataError, match="seed"):
-        synthesize(tmp_path / "cards", seed=-1, progress=False)
+        synthesize_cards(tmp_path / "cards", seed=-1, progress=False)
 
 
 def test_a_used_folder_is_refused_and_kept(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(OutputError, match="not empty"):
-        synthesize(tmp_path, count=3, progress=False)
+        synthesize_cards(tmp_path, count=3, progress=False)
     with pytest.raises(OutputError, match="is a file"):
-        synthesize(tmp_path / "notes.txt", count=3, progress=False)
+        synthesize_cards(tmp_path / "notes.txt", count=3, progress=False)
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(OutputError, match="cannot be written"):
-        synthesize(tmp_path / "file" / "cards", count=3, workers=0, progress=False)
+        synthesize_cards(tmp_path / "file" / "cards", count=3, workers=0, progress=False)
 
 
 def test_someone_elses_partial_folder_is_kept(tmp_path: Path) -> None:
     (tmp_path / "cards.partial").mkdir()
     (tmp_path / "cards.partial" / "thesis.txt").write_text("mine")
     with pytest.raises(OutputError, match="in the way"):
-        synthesize(tmp_path / "cards", count=3, workers=0, progress=False)
+        synthesize_cards(tmp_path / "cards", count=3, workers=0, progress=False)
     assert (tmp_path / "cards.partial" / "thesis.txt").exists()
 
 
@@ -222,7 +222,7 @@ def test_an_interrupted_run_leaves_nothing(
 
     monkeypatch.setattr(cards, "draw_scene", interrupted)
     with pytest.raises(error):
-        synthesize(tmp_path / "cards", count=8, size_hw=SMALL_HW, workers=0, progress=False)
+        synthesize_cards(tmp_path / "cards", count=8, size_hw=SMALL_HW, workers=0, progress=False)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -231,9 +231,9 @@ def test_what_a_killed_run_left_is_replaced(tmp_path: Path, monkeypatch: pytest.
         patch.setattr("shutil.rmtree", lambda *args, **kwargs: None)
         patch.setattr(cards, "draw_scene", lambda *args, **kwargs: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            synthesize(tmp_path / "cards", count=3, workers=0, progress=False)
+            synthesize_cards(tmp_path / "cards", count=3, workers=0, progress=False)
     assert (tmp_path / "cards.partial" / "SOURCE.md").is_file()
-    synthesize(tmp_path / "cards", count=3, size_hw=SMALL_HW, workers=0, progress=False)
+    synthesize_cards(tmp_path / "cards", count=3, size_hw=SMALL_HW, workers=0, progress=False)
     assert [path.name for path in tmp_path.iterdir()] == ["cards"]
 
 
@@ -262,7 +262,7 @@ def test_folders_of_own_pictures_reach_the_workers(tmp_path: Path) -> None:
     (tmp_path / "own").mkdir()
     save_picture(tmp_path / "own" / "a.jpg", (20, 200, 20))
     (tmp_path / "own" / "broken.png").write_bytes(b"not a picture")
-    out = synthesize(
+    out = synthesize_cards(
         tmp_path / "cards", count=3, size_hw=SMALL_HW, backgrounds=tmp_path / "own", faces=tmp_path / "own",
         workers=0, progress=False,
     )  # fmt: skip
@@ -271,9 +271,9 @@ def test_folders_of_own_pictures_reach_the_workers(tmp_path: Path) -> None:
 
 def test_folders_without_readable_pictures_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not exist"):
-        synthesize(tmp_path / "cards", backgrounds=tmp_path / "nowhere", progress=False)
+        synthesize_cards(tmp_path / "cards", backgrounds=tmp_path / "nowhere", progress=False)
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "broken.png").write_bytes(b"not a picture")
     with pytest.raises(DataError, match="no picture that can be read"):
-        synthesize(tmp_path / "cards", faces=tmp_path / "own", progress=False)
+        synthesize_cards(tmp_path / "cards", faces=tmp_path / "own", progress=False)
     assert not (tmp_path / "cards").exists()

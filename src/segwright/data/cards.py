@@ -26,7 +26,7 @@ from segwright.data.card_scene import Scene, draw_scene, read_user_picture
 from segwright.data.sample import IMAGE_SUFFIXES
 from segwright.errors import DataError, OutputError
 
-__all__ = ["Scene", "draw_scene", "synthesize"]
+__all__ = ["Scene", "draw_scene", "synthesize_cards"]
 
 CLASSES_CSV = "index,name,r,g,b,ignore\n0,background,0,0,0,0\n1,card,0,255,255,0\n"
 JPEG_QUALITY = (35, 96)
@@ -50,7 +50,7 @@ class _Order:
     faces: tuple[Path, ...]
 
 
-def synthesize(
+def synthesize_cards(
     out: Path,
     *,
     count: int = 400,

@@ -95,7 +95,7 @@ class Health:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; paths relative to the data set's folder."""
         return {
-            "root": str(self.dataset.root),
+            "root": self.dataset.root.resolve().name,
             "layout": self.dataset.layout,
             "classes": list(self.dataset.classes.names),
             "classes_declared": self.dataset.classes_declared,

@@ -28,8 +28,7 @@ from segwright.errors import DataError, GateError, ModelError
 from segwright.export.onnx import OPSET, deployed_facts, export_onnx, write_facts
 from segwright.outputs import file_being_written, require_writable, write_bytes, write_text
 from segwright.predict.predictor import Prediction, Predictor
-from segwright.predict.sinks import write_png
-from segwright.render import panel
+from segwright.render import panel, write_png
 
 LEAST_AGREEMENT = 0.999
 """Share of pixels on which both must choose the same class."""

@@ -10,21 +10,21 @@ Every file is whole or absent, also after Ctrl-C.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from segwright.classes import Classes
-from segwright.data.sample import read_image
-from segwright.errors import DataError, OutputError
-from segwright.outputs import require_writable, write_bytes, write_text
+from segwright.data.sample import Sample, read_image
+from segwright.errors import DataError
+from segwright.outputs import require_writable, write_text
 from segwright.predict.predictor import Prediction
 from segwright.predict.sources import find_pictures
-from segwright.render import colour_mask, overlay
+from segwright.render import colour_mask, overlay, write_png
 
 
 class Predicts(Protocol):
@@ -76,10 +76,14 @@ def predict_folder(predictor: Predicts, source: Path, out: Path, *, progress: bo
         DataError: no pictures, or none of them could be read.
         OutputError: `out` cannot be written.
     """
+    return predict_samples(predictor, find_pictures(source, leave_out=out), out, progress=progress)
+
+
+def predict_samples(predictor: Predicts, samples: Sequence[Sample], out: Path, *, progress: bool = True) -> Summary:
+    """`predict_folder` for pictures that were found already; masks are not needed."""
     from rich.console import Console
     from rich.progress import track
 
-    samples = find_pictures(source, leave_out=out)
     require_writable(out)
     write_text(out / "classes.csv", predictor.classes.to_csv())
     lines: list[dict[str, Any]] = []
@@ -102,9 +106,7 @@ def predict_folder(predictor: Predicts, source: Path, out: Path, *, progress: bo
                 out / "predictions.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
             )
     if not lines:
-        raise DataError(
-            f"None of the {len(failures)} pictures of {source} could be read; the first: {failures[0].reason}"
-        )
+        raise DataError(f"None of the {len(failures)} pictures could be read; the first: {failures[0].reason}")
     pixels = {name: sum(line["pixels"][name] for line in lines) for name in predictor.classes.names}
     total = max(sum(pixels.values()), 1)
     return Summary(
@@ -149,18 +151,3 @@ def describe(prediction: Prediction) -> dict[str, Any]:
         "pixels": {name: int(count) for name, count in zip(names, counts, strict=True)},
         "share": {name: round(int(count) / (height * width), 6) for name, count in zip(names, counts, strict=True)},
     }
-
-
-def write_png(path: Path, picture: NDArray[np.uint8]) -> Path:
-    """Write a grey (H, W) or RGB (H, W, 3) uint8 picture as PNG, whole or not at all.
-
-    Raises:
-        OutputError: the place cannot be written, or a side is beyond what PNG writers take.
-    """
-    try:
-        done, data = cv2.imencode(".png", picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-    except cv2.error as error:
-        raise OutputError(f"{path} cannot be encoded as PNG ({error}); make the picture smaller.") from error
-    if not done:
-        raise OutputError(f"{path} cannot be encoded as PNG; make the picture smaller.")
-    return write_bytes(path, data.tobytes())

@@ -26,7 +26,7 @@ from segwright.data.sample import Sample, image_size_hw
 from segwright.data.splits import divide
 from segwright.errors import DataError, RecipeError, SegwrightError
 from segwright.models.catalogue import Network, build
-from segwright.outputs import require_free, require_writable, write_bytes, write_text
+from segwright.outputs import require_free, require_writable, write_text
 from segwright.recipe import SIZE_MULTIPLE, Recipe, to_yaml
 from segwright.training.keeper import Bar, CheckPace, Keeper, answers
 from segwright.training.pace import Pace, choose, keep_memory
@@ -213,7 +213,7 @@ def draw_panels(segmenter: Segmenter, folder: Path, number: int) -> None:
         render.panel(image.permute(1, 2, 0).numpy(), truth.numpy(), answer, segmenter.classes)
         for image, truth, answer in zip(batch.images, batch.class_maps, answers(segmenter, batch.images), strict=True)
     ]
-    write_bytes(folder / f"check_{number:03d}.png", render.png(render.sheet(panels)))
+    render.write_png(folder / f"check_{number:03d}.png", render.sheet(panels))
 
 
 def provenance(dataset: Dataset, splits: Splits, pace: Pace) -> dict[str, Any]:
