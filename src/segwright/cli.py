@@ -103,6 +103,7 @@ def synth_cards(
     seed: int = 0,
     width: int = 480,
     height: int = 640,
+    clutter: float = 1.0,
     backgrounds: Path | None = None,
     faces: Path | None = None,
     workers: int | None = None,
@@ -115,6 +116,7 @@ def synth_cards(
         seed: The same seed draws the same pictures.
         width: Of the pictures, pixels.
         height: Of the pictures, pixels.
+        clutter: Share of busy scenes, 0..1; the others show playing cards alone on one evenly lit surface.
         backgrounds: Folder of your own pictures to lay cards on.
         faces: Folder of your own pictures of card faces.
         workers: Processes that draw; default one for each core.
@@ -126,6 +128,7 @@ def synth_cards(
         count=count,
         seed=seed,
         size_hw=(height, width),
+        clutter=clutter,
         backgrounds=backgrounds,
         faces=faces,
         workers=workers,

@@ -53,19 +53,20 @@ CARPETS: tuple[Colour, ...] = (
 )  # fmt: skip
 
 
-def draw_background(rng: np.random.Generator, size_hw: tuple[int, int], *, tilt: float) -> Picture:
+def draw_background(rng: np.random.Generator, size_hw: tuple[int, int], *, tilt: float, plain: bool = False) -> Picture:
     """A procedural background.
 
     Args:
         rng: where all choices come from.
         size_hw: height and width of the picture.
         tilt: 0 when seen from straight above, 1 when the camera looks far along the surface.
+        plain: one surface only, nothing torn and no edge between two.
 
     Returns:
         (H, W, 3) uint8 RGB.
     """
     unit = max(size_hw) / 640
-    kind = rng.random()
+    kind = 1.0 if plain else rng.random()
     if kind < 0.08:
         return _torn_shapes(rng, size_hw, unit)
     ground = _seen_from(rng, _surface(rng, size_hw, unit), size_hw, tilt)

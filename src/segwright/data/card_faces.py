@@ -76,12 +76,13 @@ BACK_INKS: tuple[Colour, ...] = (
 )
 
 
-def draw_card(rng: np.random.Generator, long_side_px: int) -> Sprite:
+def draw_card(rng: np.random.Generator, long_side_px: int, *, playing_only: bool = False) -> Sprite:
     """A random card of a random kind.
 
     Args:
         rng: where all choices come from.
         long_side_px: how large to paint it.
+        playing_only: draw faces and backs of playing cards alone.
 
     Returns:
         A `Sprite` with rounded corners.
@@ -93,7 +94,9 @@ def draw_card(rng: np.random.Generator, long_side_px: int) -> Sprite:
         (0.05, _business_card),
         (0.04, _plain_card),
     )
-    which = int(rng.choice(len(kinds), p=[share for share, _ in kinds]))
+    kinds = kinds[:2] if playing_only else kinds
+    shares = np.array([share for share, _ in kinds])
+    which = int(rng.choice(len(kinds), p=shares / shares.sum()))
     return _worn(rng, kinds[which][1](rng, long_side_px))
 
 

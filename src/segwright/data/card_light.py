@@ -26,19 +26,20 @@ COARSE = 8
 """Soft light is computed on a picture this many times smaller."""
 
 
-def light_scene(rng: np.random.Generator, picture: Picture, cards: Cover) -> Picture:
+def light_scene(rng: np.random.Generator, picture: Picture, cards: Cover, *, even: bool = False) -> Picture:
     """Light, shade and expose a scene.
 
     Args:
         rng: where all choices come from.
         picture: (H, W, 3) uint8 RGB, evenly lit.
         cards: (H, W) uint8, where light may glare.
+        even: no sun, no glare, and an exposure by the mean.
 
     Returns:
         (H, W, 3) uint8 RGB.
     """
     gain = _soft_light(rng, cards.shape)
-    hard = _hard_light(rng, cards.shape)
+    hard = None if even else _hard_light(rng, cards.shape)
     sun_colour, shade_colour = _light_colours(rng)
     if hard is None:
         light = cv2.merge([gain * channel for channel in sun_colour])
@@ -47,7 +48,9 @@ def light_scene(rng: np.random.Generator, picture: Picture, cards: Cover) -> Pic
             [gain * (shade + hard * (sun - shade)) for sun, shade in zip(sun_colour, shade_colour, strict=True)]
         )
     exposed: Field = np.asarray(cv2.multiply(picture, light, dtype=cv2.CV_32F), np.float32)
-    exposed *= np.float32(_exposure(rng, exposed, cards))
+    exposed *= np.float32(_exposure(rng, exposed, cards, even=even))
+    if even:
+        return _develop(rng, exposed)
     if chance(rng, 0.3):
         _glare(rng, exposed, cards)
     if chance(rng, 0.2):
@@ -158,10 +161,10 @@ def _light_colours(rng: np.random.Generator) -> tuple[tuple[float, ...], tuple[f
     return sun, (sun[0] * dark * (1 - cool), sun[1] * dark, sun[2] * dark * (1 + cool))
 
 
-def _exposure(rng: np.random.Generator, exposed: Field, cards: Cover) -> float:
+def _exposure(rng: np.random.Generator, exposed: Field, cards: Cover, *, even: bool) -> float:
     """A gain as a phone would choose it: by the mean, by the brightest things, or badly."""
     mean = float(exposed[::8, ::8].mean())
-    kind = rng.random()
+    kind = 0.0 if even else rng.random()
     if kind < 0.6:
         target = rng.uniform(85, 150)
     elif kind < 0.75:

@@ -70,6 +70,7 @@ def draw_scene(
     rng: np.random.Generator,
     size_hw: tuple[int, int] = (640, 480),
     *,
+    clutter: float = 1.0,
     backgrounds: Sequence[Path] = (),
     faces: Sequence[Path] = (),
 ) -> Scene:
@@ -78,6 +79,7 @@ def draw_scene(
     Args:
         rng: where all choices come from; the same state draws the same scene.
         size_hw: height and width of the picture.
+        clutter: chance of a busy scene, 0..1; the others show playing cards alone on one evenly lit surface.
         backgrounds: pictures without cards that are used for about 70 % of the grounds.
         faces: pictures of card faces, cut to the card's edge, that are used for about half of the cards.
 
@@ -88,11 +90,12 @@ def draw_scene(
         DataError: one of the user's pictures cannot be read.
     """
     count = int(rng.choice(len(CARD_COUNT_SHARES), p=CARD_COUNT_SHARES))
-    held = count > 0 and chance(rng, HELD_SHARE)
-    view = _view(rng, size_hw, count)
+    busy = chance(rng, clutter)
+    held = busy and count > 0 and chance(rng, HELD_SHARE)
+    view = _view(rng, size_hw, count, near=not busy)
     shadow = _shadow(rng)
-    canvas = _ground(rng, view, backgrounds)
-    for _ in range(int(rng.choice([0, 1, 2, 3, 5, 8], p=[0.36, 0.25, 0.17, 0.11, 0.08, 0.03]))):
+    canvas = _ground(rng, view, backgrounds, plain=not busy)
+    for _ in range(int(rng.choice([0, 1, 2, 3, 5, 8], p=[0.36, 0.25, 0.17, 0.11, 0.08, 0.03])) * busy):
         _put_thing(rng, canvas, view, shadow)
     cards = np.zeros(size_hw, np.uint8)
     skin = skin_tone(rng)
@@ -100,11 +103,12 @@ def draw_scene(
     if held:
         _put_fingers(rng, canvas, cards, poses[0], view, skin, count=int(rng.integers(1, 4)))
     for pose in poses:
-        _put_card(rng, canvas, cards, view, pose, shadow, faces, lifted=held)
+        _put_card(rng, canvas, cards, view, pose, shadow, faces, lifted=held, playing_only=not busy)
     if held:
         _put_fingers(rng, canvas, cards, poses[-1], view, skin, count=int(rng.choice([1, 1, 2])))
-    _put_occluders(rng, canvas, cards, view, poses, shadow, skin)
-    lit = light_scene(rng, canvas, cards)
+    if busy:
+        _put_occluders(rng, canvas, cards, view, poses, shadow, skin)
+    lit = light_scene(rng, canvas, cards, even=not busy)
     return Scene(image=photograph(rng, lit), mask=(cards >= 128).astype(np.uint8))
 
 
@@ -126,11 +130,13 @@ def read_user_picture(path: Path, wanted_hw: tuple[int, int]) -> Picture:
 # --- the stage --------------------------------------------------------------------------------------------------
 
 
-def _view(rng: np.random.Generator, size_hw: tuple[int, int], count: int) -> View:
+def _view(rng: np.random.Generator, size_hw: tuple[int, int], count: int, *, near: bool) -> View:
     """A camera whose distance makes cards 8 % to 95 % of a 4:3 picture's long side, mostly around two fifths."""
     long_px = float(np.sqrt(size_hw[0] * size_hw[1] * 4 / 3))
     share = float(np.exp(rng.triangular(np.log(0.15), np.log(0.42), np.log(0.95))))
-    if chance(rng, 0.25):
+    if near:
+        share = max(share, 0.35)
+    elif chance(rng, 0.25):
         share = log_uniform(rng, 0.08, 0.95)
     if count > 1:
         share = min(share, 0.9 / np.sqrt(count))
@@ -154,13 +160,13 @@ def _shadow(rng: np.random.Generator) -> _Shadow:
     )
 
 
-def _ground(rng: np.random.Generator, view: View, backgrounds: Sequence[Path]) -> Picture:
+def _ground(rng: np.random.Generator, view: View, backgrounds: Sequence[Path], *, plain: bool) -> Picture:
     if backgrounds and chance(rng, OWN_BACKGROUND_SHARE):
         side = 2 * max(view.size_hw)
         picture = read_user_picture(pick(rng, backgrounds), (side, side))
         return background_from_picture(rng, picture, view.size_hw)
     far = abs(float(view.to_pixels[2, 1])) * CARD_MM / float(view.to_pixels[2, 2])
-    return draw_background(rng, view.size_hw, tilt=float(np.clip(far * 4 + rng.normal(0, 0.1), 0, 0.9)))
+    return draw_background(rng, view.size_hw, tilt=float(np.clip(far * 4 + rng.normal(0, 0.1), 0, 0.9)), plain=plain)
 
 
 def _arranged(rng: np.random.Generator, view: View, count: int, *, held: bool) -> list[Pose]:
@@ -244,8 +250,9 @@ def _put_card(
     faces: Sequence[Path],
     *,
     lifted: bool,
+    playing_only: bool,
 ) -> None:
-    sprite = _card_sprite(rng, view, faces)
+    sprite = _card_sprite(rng, view, faces, playing_only=playing_only)
     if chance(rng, 0.03):
         sprite = replace(sprite, cover=_torn(rng, sprite.cover))
     placed = lay(sprite, pose, view)
@@ -257,12 +264,12 @@ def _put_card(
     cards[placed.box] = np.maximum(cards[placed.box], placed.cover)
 
 
-def _card_sprite(rng: np.random.Generator, view: View, faces: Sequence[Path]) -> Sprite:
+def _card_sprite(rng: np.random.Generator, view: View, faces: Sequence[Path], *, playing_only: bool) -> Sprite:
     long_px = int(np.clip(1.2 * view.pixels_per_mm * CARD_MM, *TEXTURE_PX))
     if faces and chance(rng, OWN_FACE_SHARE):
         picture = read_user_picture(pick(rng, faces), (long_px, long_px))
         return card_from_picture(rng, picture, long_px)
-    return draw_card(rng, long_px)
+    return draw_card(rng, long_px, playing_only=playing_only)
 
 
 def _torn(rng: np.random.Generator, cover: Cover) -> Cover:

@@ -48,6 +48,7 @@ class _Order:
     """The split of every picture, by its number."""
     backgrounds: tuple[Path, ...]
     faces: tuple[Path, ...]
+    clutter: float
 
 
 def synthesize_cards(
@@ -56,6 +57,7 @@ def synthesize_cards(
     count: int = 400,
     seed: int = 0,
     size_hw: tuple[int, int] = (640, 480),
+    clutter: float = 1.0,
     backgrounds: Path | None = None,
     faces: Path | None = None,
     workers: int | None = None,
@@ -70,6 +72,7 @@ def synthesize_cards(
         count: how many pictures, split 80/10/10.
         seed: the same seed draws the same pictures on the same machine and library versions.
         size_hw: height and width of each picture.
+        clutter: share of busy scenes, 0..1; the others show playing cards alone on one evenly lit surface.
         backgrounds: a folder of pictures without cards to mix in.
         faces: a folder of card faces to mix in, each cut to the card's edge.
         workers: processes; None uses every core, 0 or 1 draws in this process.
@@ -83,6 +86,8 @@ def synthesize_cards(
         OutputError: `out` is in use or cannot be written.
     """
     _check_request(out, count, seed, size_hw)
+    if not 0.0 <= clutter <= 1.0:
+        raise DataError(f"The clutter is {clutter}; choose a share between 0 and 1.")
     own_backgrounds, own_faces = (
         _usable_pictures(backgrounds, "backgrounds"),
         _usable_pictures(faces, "faces"),
@@ -95,6 +100,7 @@ def synthesize_cards(
         splits=_splits(count),
         backgrounds=own_backgrounds,
         faces=own_faces,
+        clutter=clutter,
     )
     try:
         _prepare(order, count)
@@ -253,7 +259,7 @@ def _start_worker() -> None:
 def _draw_job(order: _Order, numbers: Sequence[int]) -> int:
     for number in numbers:
         rng = np.random.default_rng([order.seed, number])
-        scene = draw_scene(rng, order.size_hw, backgrounds=order.backgrounds, faces=order.faces)
+        scene = draw_scene(rng, order.size_hw, clutter=order.clutter, backgrounds=order.backgrounds, faces=order.faces)
         folder = order.folder / order.splits[number]
         quality = int(rng.integers(*JPEG_QUALITY))
         _write(
