@@ -446,7 +446,7 @@ def empty_masks(seen: _Seen) -> Iterator[Finding]:
         yield _finding("all_ignored", severity, message, _masks(blank), "leave the pairs out")
     if len(seen.classes) > 2 and seen.classes.names[0].lower() not in BACKGROUND_NAMES:
         return
-    empty = [i for i in seen.decoded if i.mask and i.mask.pixels[0] and not any(i.mask.pixels[1:])]
+    empty = [i for i in seen.decoded if i.mask and i.mask.pixels[0] and not any(i.mask.pixels[1:]) and not i.mask.dark]
     if not empty:
         return
     share = len(empty) / len(seen.decoded)

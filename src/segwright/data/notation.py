@@ -45,6 +45,12 @@ class Seen:
     greys: Counter[int] = field(default_factory=Counter)
     """Value -> pixels, of grey, palette and grey RGB masks."""
     grey_plateaus: Counter[int] = field(default_factory=Counter)
+    ones_beside_white: int = 0
+    """Grey masks that hold both 1 and 255: there, white means ignored."""
+    ones: int = 0
+    """Grey masks that hold 1 but not 255."""
+    whites: int = 0
+    """Grey masks that hold 255 but not 1."""
     colours: Counter[int] = field(default_factory=Counter)
     """0xRRGGBB -> pixels, of every mask."""
     colour_plateaus: Counter[int] = field(default_factory=Counter)
@@ -72,7 +78,15 @@ class Seen:
             histogram = np.bincount(found)
             pixels_of = {int(value): int(histogram[value]) for value in np.flatnonzero(histogram)}
             counter.update(pixels_of)
+            if counter is self.greys:
+                self.ones_beside_white += 1 in pixels_of and 255 in pixels_of
+                self.ones += 1 in pixels_of and 255 not in pixels_of
+                self.whites += 1 not in pixels_of and 255 in pixels_of
             in_colour.update({min(value, 255) * 0x010101: pixels for value, pixels in pixels_of.items()})
+
+    def two_pens(self) -> bool:
+        """Whether some masks write the foreground as 1 and at least as many write it as 255."""
+        return set(self.greys) <= {0, 1, 255} and not self.ones_beside_white and 0 < self.ones <= self.whites
 
     def main_greys(self) -> set[int]:
         """Grey values that form areas, soft edges left out."""
@@ -158,9 +172,8 @@ def _declared_notation(seen: Seen, rows: tuple[ClassRow, ...]) -> Notation:
     if two and not ignores_white and {row.index for row in rows if not row.ignore} <= {0, 1, 255}:
         values = set(seen.greys)
         owned = {row.index for row in rows} | {IGNORED}
-        if values <= {0, 255} or (
-            not values <= owned and (seen.black_and_white() or all(v >= 128 for v in values - {0}))
-        ):
+        white = seen.black_and_white() or all(value >= 128 for value in values - {0})
+        if values <= {0, IGNORED} or seen.two_pens() or (white and not values <= owned):
             return "binary"
     return "index"
 
@@ -175,7 +188,7 @@ def _guessed(seen: Seen) -> Classes:
             names, colours = ("background", *names), [(0, 0, 0), *colours]
         return Classes(names=names, colours=tuple(colours), notation="colour")
     values = sorted(seen.greys.keys() - {IGNORED})
-    if set(seen.greys) <= {0, IGNORED} or seen.black_and_white():
+    if set(seen.greys) <= {0, IGNORED} or seen.two_pens() or seen.black_and_white():
         return Classes(names=("background", "foreground"), notation="binary")
     _refuse_photographs(len(values), "values")
     if len(values) == 1:

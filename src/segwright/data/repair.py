@@ -128,7 +128,11 @@ class _Plan:
         whole = {s for s in self.dataset.splits if all(i.mask is None for i in self.health.inspections if i.split == s)}
         drops: dict[int, str] = {}
         for i in self.health.inspections:
-            reason = _why_unusable(i, for_prediction=i.split in whole and i.split != "train")
+            reason = _why_unusable(
+                i,
+                for_prediction=i.split in whole and i.split != "train",
+                white_counts=self.read_as is not self.dataset.classes,
+            )
             if reason:
                 drops[id(i)] = reason
         return drops | self._copies([i for i in self.health.inspections if id(i) not in drops])
@@ -159,14 +163,14 @@ def _names_in_copy(inspections: Sequence[Inspection]) -> dict[int, str]:
     return {id(i): short[id(i)] if often[i.split, short[id(i)]] == 1 else i.sample.key for i in inspections}
 
 
-def _why_unusable(i: Inspection, *, for_prediction: bool) -> str:
+def _why_unusable(i: Inspection, *, for_prediction: bool, white_counts: bool) -> str:
     if i.picture.error:
         return f"the picture cannot be read ({i.picture.error})"
     if i.mask is None:
         return "" if for_prediction else "it has no mask"
     if i.mask.error:
         return f"the mask cannot be read ({i.mask.error})"
-    if not any(i.mask.pixels) and not i.mask.only_0_255:
+    if not any(i.mask.pixels) and not white_counts:
         return "every pixel of the mask is ignored"
     if i.mask.hw not in {i.picture.hw, i.picture.raw_hw} and not same_aspect(i):
         return "the mask has another shape than the picture"

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from PIL import Image
+
+from segwright.classes import IGNORED, Classes
+from segwright.masks import UNOWNED, class_map_from_raw, from_colours, grey_only, ignore_unowned, to_colours
+
+SHAPES = hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12)
+
+
+@given(
+    st.integers(2, 12).flatmap(
+        lambda n: st.tuples(st.just(n), hnp.arrays(np.uint8, SHAPES, elements=st.integers(0, n - 1)))
+    )
+)
+def test_colours_there_and_back(drawn: tuple[int, np.ndarray]) -> None:
+    count, class_map = drawn
+    classes = Classes(names=tuple(f"c{n}" for n in range(count)), notation="colour")
+    assert (from_colours(to_colours(class_map, classes), classes) == class_map).all()
+
+
+@given(hnp.arrays(np.uint8, SHAPES, elements=st.sampled_from([0, 1, 2, 255])))
+def test_numbers_with_gaps_there_and_back(class_map: np.ndarray) -> None:
+    values = ((10, 0), (70, 1), (3000, 2), (0, IGNORED))
+    on_disk = np.zeros(256, np.uint16)
+    for value, number in values:
+        on_disk[number] = value
+    classes = Classes(names=("a", "b", "c"), values=values)
+    assert (class_map_from_raw(on_disk[class_map], classes) == class_map).all()
+
+
+@given(hnp.arrays(np.uint8, SHAPES, elements=st.integers(0, 1)))
+def test_black_and_white_there_and_back(class_map: np.ndarray) -> None:
+    classes = Classes(names=("a", "b"), notation="binary")
+    white = class_map * np.uint8(255)
+    for raw in (white, np.dstack([white] * 3), np.dstack([white, white * 0, white * 0])):
+        assert (class_map_from_raw(raw, classes) == class_map).all()
+
+
+def test_black_and_white_is_cut_in_the_middle() -> None:
+    classes = Classes(names=("a", "b"), notation="binary")
+    assert class_map_from_raw(np.array([[0, 127, 128, 255]], np.uint8), classes).tolist() == [[0, 0, 1, 1]]
+
+
+def test_values_without_an_owner() -> None:
+    classes = Classes(names=("a", "b"))
+    class_map = class_map_from_raw(np.array([[0, 1, 2, 255]], np.uint8), classes)
+    assert class_map.tolist() == [[0, 1, UNOWNED, IGNORED]]
+    assert ignore_unowned(class_map).tolist() == [[0, 1, IGNORED, IGNORED]]
+    clean = class_map[:, :2]
+    assert ignore_unowned(clean) is clean
+
+
+def test_colours_near_a_class_belong_to_it_and_far_ones_to_nobody() -> None:
+    classes = Classes(names=("a", "b"), colours=((0, 0, 0), (255, 0, 0)), notation="colour")
+    rgb = np.array([[[10, 20, 10], [230, 10, 20], [128, 0, 0], [0, 255, 0]]], np.uint8)
+    assert from_colours(rgb, classes).tolist() == [[0, 1, UNOWNED, UNOWNED]]
+    assert class_map_from_raw(np.array([[0, 20, 30]], np.uint8), classes).tolist() == [[0, 0, UNOWNED]]
+
+
+def test_jpeg_colours_find_their_class() -> None:
+    classes = Classes(names=("a", "b", "c"), colours=((0, 0, 0), (255, 0, 0), (0, 0, 255)), notation="colour")
+    class_map = np.zeros((64, 64), np.uint8)
+    class_map[8:30, 8:56], class_map[40:60, 10:50] = 1, 2
+    file = io.BytesIO()
+    Image.fromarray(to_colours(class_map, classes)).save(file, "JPEG", quality=90, subsampling=0)
+    again = from_colours(np.asarray(Image.open(file)), classes)
+    assert (again == class_map).mean() > 0.95
+
+
+def test_many_different_shades_are_matched_in_pieces() -> None:
+    rgb = np.random.default_rng(0).integers(0, 256, (120, 120, 3), dtype=np.uint8)
+    classes = Classes(names=("a", "b"), colours=((0, 0, 0), (255, 255, 255)), notation="colour")
+    distances = np.linalg.norm(rgb[:, :, None].astype(float) - np.array(classes.colours), axis=3)
+    expected = np.where(distances.min(axis=2) > 48.0, UNOWNED, distances.argmin(axis=2))
+    assert (from_colours(rgb, classes) == expected).all()
+
+
+def test_grey_only() -> None:
+    grey = np.full((2, 2, 3), 7, np.uint8)
+    assert grey_only(grey)
+    grey[1, 1, 2] = 8
+    assert not grey_only(grey)
