@@ -86,7 +86,8 @@ def test_pytorch_answers_as_its_network() -> None:
     with torch.inference_mode():
         logits = checkpoint.network()(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous().float() / 255)
     answer = engine.probabilities(images)
-    assert (answer.shape, answer.dtype) == ((3, 1, 64, 96), np.float32)
+    assert answer.shape == (3, 1, 64, 96)
+    assert answer.dtype == np.float32
     assert np.abs(answer - logits.sigmoid().numpy()).max() < 1e-5
     assert engine.facts.threshold == 0.4
     assert engine.facts.provenance == {"data": "made up"}
@@ -109,7 +110,8 @@ def test_an_onnx_file_opens_with_onnxruntime(tmp_path: Path) -> None:
     assert (engine.name, engine.facts) == ("onnxruntime", FACTS)
     images = np.random.default_rng(0).integers(0, 256, (2, 8, 12, 3), dtype=np.uint8)
     answer = engine.probabilities(images)
-    assert (answer.shape, answer.dtype) == ((2, 1, 8, 12), np.float32)
+    assert answer.shape == (2, 1, 8, 12)
+    assert answer.dtype == np.float32
     assert np.abs(answer[:, 0] - images.mean(axis=3) / 255).max() < 1e-6
 
 

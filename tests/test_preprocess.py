@@ -142,8 +142,8 @@ def test_pixels_exactly_between_two_steps_round_up_in_any_order_of_summing() -> 
     image = picture(64, 64).astype(np.int64)
     padded = image[np.clip(np.arange(-1, 65), 0, 63)][:, np.clip(np.arange(-1, 65), 0, 63)]
     weights = (1, 3, 3, 1)
-    rows = sum(w * padded[i : i + 63 : 2] for i, w in enumerate(weights))
-    sums = sum(w * rows[:, i : i + 63 : 2] for i, w in enumerate(weights))
+    rows = np.stack([w * padded[i : i + 63 : 2] for i, w in enumerate(weights)]).sum(axis=0)
+    sums = np.stack([w * rows[:, i : i + 63 : 2] for i, w in enumerate(weights)]).sum(axis=0)
     expected = (sums + 32) // 64
     inner = slice(1, -1)  # the outermost pixels have no neighbour outside, and other weights
     placed = place_image(image.astype(np.uint8), (32, 32), "stretch")

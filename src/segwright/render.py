@@ -6,6 +6,7 @@ Everything takes and gives (H, W, 3) uint8 RGB; class maps are (H, W) uint8 with
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -185,8 +186,9 @@ def legend(classes: Classes, *, width: int = 640) -> Rgb8:
         (height, width, 3).
     """
     places: list[tuple[int, int]] = []
+    names = [_drawable(name) for name in classes.names]
     left, line = GAP, 0
-    for name in classes.names:
+    for name in names:
         needed = CAPTION + round(_font().getlength(name)) + 3 * GAP
         if left > GAP and left + needed > width:
             left, line = GAP, line + 1
@@ -194,23 +196,32 @@ def legend(classes: Classes, *, width: int = 640) -> Rgb8:
         left += needed
     page = Image.fromarray(_paper((line + 1) * CAPTION + GAP, width))
     pen = ImageDraw.Draw(page)
-    for (x, y), name, colour in zip(places, classes.names, classes.colours, strict=True):
+    for (x, y), name, colour in zip(places, names, classes.colours, strict=True):
         pen.rounded_rectangle((x, y + 7, x + 17, y + 23), radius=3, fill=colour, outline=INK)
         pen.text((x + CAPTION, y + 15), name, fill=INK, font=_font(), anchor="lm")
     return np.array(page)
 
 
+def _drawable(text: str) -> str:
+    """Text in the letters the font has, which is ASCII: accents are dropped, other scripts become question marks."""
+    letters = unicodedata.normalize("NFKD", text)
+    return "".join(c for c in letters if not unicodedata.combining(c)).encode("ascii", "replace").decode()
+
+
 def _caption(text: str, width: int) -> Rgb8:
+    text = _drawable(text)
     strip = Image.fromarray(_paper(CAPTION, width))
-    while len(text) > 2 and _font().getlength(text) > width - 8:
-        text = text[:-2] + "…"  # one letter less each time
+    if _font().getlength(text) > width - 8:
+        while text and _font().getlength(f"{text}...") > width - 8:
+            text = text[:-1]
+        text += "..."
     ImageDraw.Draw(strip).text((4, CAPTION // 2), text, fill=INK, font=_font(), anchor="lm")
     return np.array(strip)
 
 
 @lru_cache(maxsize=1)
 def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    # Pillow carries this one; OpenCV's own letters know ASCII only, and class names are not always English.
+    # Pillow carries this one, and it is far smoother than OpenCV's strokes.
     return ImageFont.load_default(TEXT)
 
 

@@ -127,7 +127,7 @@ def test_contradicting_outputs_are_never_written(
 
 
 def test_wrong_requests_are_refused_in_one_sentence(binary: Checkpoint, tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="should end in .onnx"):
+    with pytest.raises(OutputError, match=r"should end in \.onnx"):
         export_onnx(binary, tmp_path / "model.bin")
     with pytest.raises(ModelError, match="Opset 11 is not supported"):
         export_onnx(binary, tmp_path / "model.onnx", opset=11)

@@ -1,0 +1,160 @@
+"""Two engines on the same pictures, and the export that must pass before it is written."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segwright.checkpoint import Checkpoint
+from segwright.classes import Classes
+from segwright.data.sample import Sample
+from segwright.engines import OnnxEngine, PyTorchEngine
+from segwright.errors import DataError, GateError
+from segwright.export import parity as gate
+from segwright.export.onnx import made_up_pictures
+from segwright.export.parity import certificate_path, export_checked, parity
+from segwright.predict.predictor import Prediction, Predictor
+
+onnx = pytest.importorskip("onnx", reason="the extra segwright[onnx] is not installed")
+DATA = Classes(names=("table", "playing card"), notation="binary")
+
+
+@pytest.fixture
+def samples(tmp_path: Path) -> list[Sample]:
+    found = []
+    for number, size_hw in enumerate([(72, 88), (100, 60), (50, 150)]):
+        (image,) = made_up_pictures(1, size_hw, seed=number)
+        path = tmp_path / f"data/{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(image).save(path)
+        mask = path.with_name(f"{number}_mask.png")
+        Image.fromarray((image[..., 0] > 128).astype(np.uint8) * 255).save(mask)
+        found.append(Sample(str(number), path, mask if number else None))
+    return found
+
+
+class Shifted(Predictor):
+    """Answers of another model: everything two pixels to the right, from the second picture on."""
+
+    calls = 0
+
+    def predict(self, image: Any, *, key: str = "") -> Prediction:
+        prediction = super().predict(image, key=key)
+        self.calls += 1
+        if self.calls == 1:
+            return prediction
+        return dataclasses.replace(prediction, class_map=np.roll(prediction.class_map, 2, axis=1))
+
+
+def test_the_same_model_twice_passes(binary: Checkpoint, binary_file: Path, samples: list[Sample]) -> None:
+    reference, candidate = Predictor(PyTorchEngine(binary, device="cpu")), Predictor(OnnxEngine(binary_file))
+    certificate = parity(reference, candidate, samples, DATA, progress=False, files=[binary_file])
+    assert certificate.passed
+    assert certificate.agreement > 0.9999
+    assert certificate.worst_agreement <= certificate.agreement
+    assert certificate.largest_difference < 1e-3
+    assert (certificate.pictures, certificate.pictures_with_mask) == (3, 2)
+    assert certificate.pixels == 72 * 88 + 100 * 60 + 50 * 150
+    assert certificate.reference_miou == pytest.approx(certificate.candidate_miou, abs=1e-3)
+    assert certificate.sha256 == {"binary.onnx": hashlib.sha256(binary_file.read_bytes()).hexdigest()}
+    assert json.loads(json.dumps(certificate.to_dict(), allow_nan=False))["passed"] is True
+
+
+def test_another_model_does_not(binary: Checkpoint, samples: list[Sample]) -> None:
+    engine = PyTorchEngine(binary, device="cpu")
+    certificate = parity(Predictor(engine), Shifted(engine), samples, DATA, progress=False)
+    assert not certificate.passed
+    assert certificate.worst_key in {"1", "2"}
+    assert certificate.worst_agreement < certificate.agreement < 1
+
+
+def test_one_bad_picture_fails_however_many_are_good(binary: Checkpoint, samples: list[Sample]) -> None:
+    engine = PyTorchEngine(binary, device="cpu")
+    certificate = parity(Predictor(engine), Predictor(engine), samples, DATA, progress=False)
+    assert certificate.passed
+    assert not dataclasses.replace(certificate, agreement=0.9995, worst_agreement=0.97).passed
+
+
+def test_the_limit_takes_pictures_evenly(binary: Checkpoint, samples: list[Sample]) -> None:
+    engine = PyTorchEngine(binary, device="cpu")
+    assert parity(Predictor(engine), Predictor(engine), samples, DATA, limit=2, progress=False).pictures == 2
+    with pytest.raises(DataError, match="no pictures"):
+        parity(Predictor(engine), Predictor(engine), [], DATA, progress=False)
+
+
+def test_networks_that_answer_nan_do_not_agree(binary: Checkpoint, samples: list[Sample]) -> None:
+    broken = dataclasses.replace(
+        binary, weights={k: v * float("nan") if v.is_floating_point() else v for k, v in binary.weights.items()}
+    )
+    engine = PyTorchEngine(broken, device="cpu")
+    with pytest.raises(GateError, match="no number"):
+        parity(Predictor(engine), Predictor(engine), samples, DATA, progress=False)
+
+
+@pytest.fixture
+def run(binary: Checkpoint, tmp_path: Path) -> Path:
+    binary.save(tmp_path / "run/best.safetensors")
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def exported(binary_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exporting itself is tested in test_onnx.py; here its file is ready."""
+    monkeypatch.setattr(gate, "export_onnx", lambda _, out, **__: shutil.copy(binary_file, out))
+
+
+@pytest.mark.usefixtures("exported")
+def test_a_passing_file_carries_its_certificate(run: Path, samples: list[Sample], tmp_path: Path) -> None:
+    out = tmp_path / "models/card.onnx"
+    certificate = export_checked(run, samples, DATA, out, progress=False)
+    assert {p.name for p in out.parent.iterdir()} == {"card.onnx", "card.certificate.json"}
+    beside = json.loads(certificate_path(out).read_text())
+    assert beside == json.loads(json.dumps(certificate.to_dict()))
+    assert beside["sha256"]["card.onnx"] == hashlib.sha256(out.read_bytes()).hexdigest()
+    assert set(beside["sha256"]) == {"card.onnx", "best.safetensors"}
+    inside = json.loads({p.key: p.value for p in onnx.load(out).metadata_props}["certificate"])
+    assert inside["agreement"] == beside["agreement"]
+    assert OnnxEngine(out).facts.size_hw == (72, 88)
+
+
+@pytest.mark.usefixtures("exported")
+@pytest.mark.parametrize("keep_failed", [False, True])
+def test_a_failing_file_is_not_written_and_its_worst_picture_is_shown(
+    run: Path, samples: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep_failed: bool
+) -> None:
+    real = OnnxEngine.probabilities
+    monkeypatch.setattr(OnnxEngine, "probabilities", lambda self, images: np.roll(real(self, images), 2, axis=3))
+    out = tmp_path / "models/card.onnx"
+    with pytest.raises(GateError, match=r"agrees with pytorch on \d+\.\d+ % of the pixels of 3 pictures.*99\.900 %"):
+        export_checked(run, samples, DATA, out, progress=False, keep_failed=keep_failed)
+    left = {p.name for p in out.parent.iterdir()}
+    assert left == {"card.worst.png"} | ({"card.failed.onnx"} if keep_failed else set())
+
+
+@pytest.mark.usefixtures("exported")
+def test_an_older_file_survives_a_failing_export(
+    run: Path, samples: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "card.onnx"
+    out.write_bytes(b"older")
+    with pytest.raises(GateError):
+        export_checked(run, samples, DATA, out, progress=False, least_agreement=1.1)
+    assert out.read_bytes() == b"older"
+
+
+def test_real_pictures_agree(binary: Checkpoint, binary_file: Path, shared_data: Path) -> None:
+    folder = shared_data / "cards-real/train"
+    images = sorted((folder / "images").iterdir())[::20]
+    found = [Sample(i.stem, i, next((folder / "masks").glob(f"{i.stem}.*"))) for i in images]
+    reference, candidate = Predictor(PyTorchEngine(binary, device="cpu")), Predictor(OnnxEngine(binary_file))
+    certificate = parity(reference, candidate, found, DATA, progress=False)
+    assert certificate.passed
+    assert certificate.reference_miou is not None

@@ -1,0 +1,89 @@
+"""The predictor around an engine whose answers are known."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from segwright.classes import Classes
+from segwright.errors import ModelError, UserError
+from segwright.predict.predictor import Predictor, load
+
+
+def card(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """A white rectangle on black, and where it is."""
+    image = np.zeros((height, width, 3), np.uint8)
+    image[height // 4 : height // 2, width // 4 : width // 2] = 255
+    return image, image[..., 0] // 255
+
+
+@pytest.mark.parametrize("size_hw", [(48, 64), (96, 128), (200, 90), (30, 300)])
+@pytest.mark.parametrize("fit", ["pad", "stretch"])
+def test_answers_have_the_pictures_own_size_and_place(engine: Any, size_hw: tuple[int, int], fit: str) -> None:
+    engine.facts = dataclasses.replace(engine.facts, fit=fit)
+    image, truth = card(*size_hw)
+    prediction = Predictor(engine).predict(image, key="a")
+    assert engine.seen == [(1, 48, 64, 3)]
+    assert prediction.class_map.shape == prediction.confidence.shape == size_hw
+    assert prediction.class_map.dtype == np.uint8
+    assert prediction.confidence.dtype == np.float32
+    assert (prediction.class_map != truth).mean() < 0.02
+    assert prediction.confidence.min() >= 0.5
+    assert prediction.milliseconds > 0
+    assert prediction.key == "a"
+
+
+def test_an_any_size_engine_is_given_the_picture_itself(engine: Any) -> None:
+    engine.facts = dataclasses.replace(engine.facts, any_size=True)
+    image, truth = card(77, 101)
+    assert np.array_equal(Predictor(engine).predict(image).class_map, truth)
+    assert engine.seen == [(1, 77, 101, 3)]
+
+
+def test_the_threshold_is_the_models_unless_another_is_given(engine: Any) -> None:
+    engine.facts = dataclasses.replace(engine.facts, threshold=0.7)
+    image = np.full((48, 64, 3), 153, np.uint8)  # 0.6
+    assert Predictor(engine).predict(image).class_map.max() == 0
+    assert Predictor(engine, threshold=0.55).predict(image).class_map.min() == 1
+    assert Predictor(engine).predict(image).confidence.max() == pytest.approx(0.4)
+    with pytest.raises(UserError, match="between 0 and 1"):
+        Predictor(engine, threshold=55)
+
+
+def test_many_classes_are_decoded_by_the_largest(engine: Any) -> None:
+    engine.facts = dataclasses.replace(engine.facts, classes=Classes(names=("sky", "road", "car")))
+    image, truth = card(48, 64)
+    prediction = Predictor(engine).predict(image)
+    assert np.array_equal(prediction.class_map, truth)
+    assert prediction.probabilities is not None
+    assert prediction.probabilities.shape == (3, 48, 64)
+
+
+@pytest.mark.parametrize(
+    ("image", "advice"),
+    [
+        ([[1, 2], [3, 4]], "np.asarray"),
+        (np.zeros((4, 5), np.uint8), r"np\.repeat"),
+        (np.zeros((3, 40, 50), np.uint8), r"transpose\(1, 2, 0\)"),
+        (np.zeros((4, 5, 4), np.uint8), r"\[\.\.\., :3\]"),
+        (np.zeros((2, 4, 5, 3), np.uint8), "one picture at a time.*COLOR_BGR2RGB"),
+        (np.zeros((0, 5, 3), np.uint8), "shape"),
+        (np.zeros((4, 5, 3), np.float32), r"\* 255"),
+        (np.zeros((4, 5, 3), np.uint16), "// 257"),
+    ],
+)
+def test_what_is_no_rgb_picture_is_refused_with_the_conversion(engine: Any, image: Any, advice: str) -> None:
+    with pytest.raises(UserError, match=advice):
+        Predictor(engine).predict(image)
+    assert engine.seen == []
+
+
+def test_loading_nothing_says_what_to_name(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="run folder"):
+        load(tmp_path / "absent")
+    with pytest.raises(ModelError, match="finished training run"):
+        load(str(tmp_path))
