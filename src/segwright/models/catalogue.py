@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -147,7 +148,7 @@ def build(recipe: ModelRecipe, channels_out: int, *, load_weights: bool = True) 
     name = canonical(recipe.model)
     pretrained = load_weights and recipe.weights == "imagenet"
     try:
-        body = BUILDERS[name](recipe, channels_out, pretrained)
+        body = BUILDERS[name](dataclasses.replace(recipe, model=name), channels_out, pretrained)
     except OSError as error:  # urllib, requests and the hub's client all raise relatives of OSError
         raise ModelError(
             f"The ImageNet weights for {name} could not be downloaded ({type(error).__name__}); "
