@@ -117,7 +117,7 @@ def test_misfits_are_named(weights: dict[str, torch.Tensor]) -> None:
         tiny(weights=lacking).network()
     with pytest.raises(ModelError, match="stray is 2 in the file and absent"):
         tiny(weights={**weights, "stray": torch.zeros(2)}).network()
-    with pytest.raises(ModelError, match="low_classifier.weight is 1x24x1x1 in the file and 3x24x1x1"):
+    with pytest.raises(ModelError, match=r"low_classifier\.weight is 1x24x1x1 in the file and 3x24x1x1"):
         tiny(weights=weights, classes=Classes(names=("a", "b", "c"))).network()
 
 
