@@ -17,7 +17,7 @@ from segwright.recipe import ModelRecipe, Recipe
 
 FAST = ("lraspp_mobilenet_v3_large", "lraspp_mobilenet_v3_small", "Unet")
 ENCODERS = {"DPT": "tu-vit_tiny_patch16_224"}
-"""DPT takes transformers only; all others get the smallest residual network."""
+"""DPT takes encoders of timm only; all others get the smallest residual network."""
 
 models = pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in BUILDERS]
@@ -98,6 +98,14 @@ def test_sees_normalised_pictures(name: str) -> None:
     assert seen[0].shape == (1, 3, 128, 128)
     assert torch.allclose(seen[0][..., :100, :], normalised, atol=1e-6)
     assert torch.equal(seen[0][..., 100:, :], seen[0][..., 99:100, :].expand(-1, -1, 28, -1)), "the border is repeated"
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Encoder does not have prefix tokens")
+def test_dpt_takes_convolutional_encoders_too() -> None:
+    network = build(ModelRecipe(model="DPT", encoder="tu-resnet18"), 2).eval()
+    with torch.no_grad():
+        assert network(torch.rand(1, 3, 97, 131)).shape == (1, 2, 97, 131)
 
 
 def test_normalisation_is_no_weight() -> None:
