@@ -146,7 +146,7 @@ keys = st.sampled_from([f.name for part in PARTS.values() for f in dataclasses.f
         st.sampled_from(["data", "model", "fit", "name", "x"]), st.dictionaries(keys, values, max_size=3) | values
     )
 )
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_any_dict_is_a_recipe_or_refused(raw: dict[str, Any]) -> None:
     try:
         recipe = Recipe.from_dict(raw)
