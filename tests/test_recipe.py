@@ -56,7 +56,7 @@ def test_no_setting_has_two_owners() -> None:
 
 def test_recipes_are_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
-        named_recipe("card").fit.epochs = 3
+        named_recipe("card").fit.epochs = 3  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(
