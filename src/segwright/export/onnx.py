@@ -128,9 +128,6 @@ def deployed_facts(checkpoint: Checkpoint, *, any_size: bool) -> ModelFacts:
         precision=facts.precision,
         provenance={
             **facts.provenance,
-            "scores": checkpoint.scores,
-            "step": checkpoint.step,
-            "recipe": checkpoint.recipe.name,
             "exported_with": {
                 "segwright": __version__,
                 **{name: importlib.metadata.version(name) for name in ("torch", "onnx", "onnxslim")},
