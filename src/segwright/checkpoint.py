@@ -7,6 +7,7 @@ read. Nothing is pickled. A model that lost its twin still loads.
 from __future__ import annotations
 
 import json
+import math
 import struct
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,7 +53,8 @@ class Checkpoint:
             "segwright": __version__,
             "recipe": self.recipe.to_dict(),
             "classes": self.classes.to_dict(),
-            "scores": self.scores,
+            # JSON has no NaN, which is what a class that does not occur scores.
+            "scores": {k: v if math.isfinite(v) else None for k, v in self.scores.items()},
             "step": self.step,
             "epoch": self.epoch,
             "threshold": self.threshold,
@@ -67,7 +69,7 @@ class Checkpoint:
         """
         network = build(self.recipe.model, self.classes.channels, load_weights=False)
         own = network.state_dict()
-        for name in own.keys() | self.weights.keys():
+        for name in (*own, *self.weights):
             if name not in own or name not in self.weights or own[name].shape != self.weights[name].shape:
                 raise ModelError(
                     f"The weights do not fit {self.recipe.model.model}: {name} is {_shape(self.weights.get(name))} in the file and "
@@ -82,12 +84,16 @@ class Checkpoint:
         Raises:
             OutputError: the place cannot be written; what was there before is still there.
         """
+        from safetensors import SafetensorError
         from safetensors.torch import save_file
 
         facts = json.dumps(self.facts())
         tensors = {k: v.detach().cpu().contiguous() for k, v in self.weights.items()}
         with file_being_written(path) as partial:
-            save_file(tensors, partial, metadata={"segwright": facts})
+            try:
+                save_file(tensors, partial, metadata={"segwright": facts})
+            except SafetensorError as error:  # a full disk arrives under this name, not as OSError
+                raise OSError(str(error)) from error
         write_text(path.with_suffix(".json"), json.dumps(self.facts(), indent=2) + "\n")
         return path
 
@@ -115,7 +121,7 @@ def load(path: Path) -> Checkpoint:
             recipe=Recipe.from_dict(facts["recipe"]),
             classes=Classes.from_dict(facts["classes"]),
             weights=weights,
-            scores={str(k): float(v) for k, v in facts["scores"].items()},
+            scores={str(k): math.nan if v is None else float(v) for k, v in facts["scores"].items()},
             step=int(facts["step"]),
             epoch=int(facts["epoch"]),
             threshold=float(facts["threshold"]),
@@ -123,7 +129,7 @@ def load(path: Path) -> Checkpoint:
         )
     except SegwrightError as error:
         raise ModelError(f"{file}: {error}") from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ModelError(
             f"{file} lacks a fact or holds a wrong one ({error!r}); the file was changed, train again."
         ) from error
@@ -162,7 +168,7 @@ def _facts(file: Path) -> dict[str, Any]:
         return facts
     except OSError as error:
         raise ModelError(f"{file} cannot be read ({error.strerror}); check its permissions.") from error
-    except (struct.error, ValueError, KeyError, TypeError) as error:
+    except (struct.error, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelError(
             f"{file} is not a segwright checkpoint or is damaged ({error}); train a model with: segwright train"
         ) from error

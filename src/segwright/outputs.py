@@ -38,6 +38,7 @@ def file_being_written(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
+        _reach_the_disk(partial)
         partial.replace(path)
     except OSError as error:
         raise OutputError(
@@ -48,6 +49,12 @@ def file_being_written(path: Path) -> Iterator[Path]:
             partial.unlink()
 
 
+def _reach_the_disk(file: Path) -> None:
+    """A rename may survive a power cut that the file's content does not, unless the content is flushed first."""
+    with file.open("rb") as stream:
+        os.fsync(stream.fileno())
+
+
 @contextmanager
 def folder_being_written(out: Path) -> Iterator[Path]:
     """Give an empty folder beside `out`; rename it to `out` when the block ends, remove it when the block fails.
@@ -55,6 +62,8 @@ def folder_being_written(out: Path) -> Iterator[Path]:
     Raises:
         OutputError: `out` holds something already, no permission, or the disk is full.
     """
+    # "." and ".." have no name to put a suffix to.
+    out = Path(os.path.abspath(out))  # noqa: PTH100 - Path.absolute() keeps ".."
     require_free(out)
     partial = out.with_name(f"{out.name}.partial")
     try:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from segwright.errors import RecipeError
 
@@ -46,6 +47,7 @@ class DataRecipe:
     """Decoded pictures are kept in memory when the data set fits into this many gigabytes; 0 switches that off."""
 
     def __post_init__(self) -> None:
+        _refuse_wrong_kinds(self)
         _refuse(self.width < 0 or self.height < 0, "--width and --height must be positive, or 0 for automatic.")
         _refuse(
             (self.width == 0) != (self.height == 0),
@@ -78,6 +80,9 @@ class ModelRecipe:
     """Colour channels the network sees: 3 for RGB, 1 for grey."""
     weights: str = "none"
     """none: random start; imagenet: pretrained backbone, downloaded once; or a file: a checkpoint of ours or a backbone's state dict."""
+
+    def __post_init__(self) -> None:
+        _refuse_wrong_kinds(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +121,7 @@ class FitRecipe:
     """Seed of everything random."""
 
     def __post_init__(self) -> None:
+        _refuse_wrong_kinds(self)
         _refuse(self.epochs < 1, f"--epochs must be at least 1, not {self.epochs}.")
         _refuse(self.minutes < 0, "--minutes must be positive, or 0 to count epochs.")
         _refuse(self.batch_size < 1, f"--batch-size must be at least 1, not {self.batch_size}.")
@@ -136,6 +142,9 @@ class Recipe:
     data: DataRecipe = field(default_factory=DataRecipe)
     model: ModelRecipe = field(default_factory=ModelRecipe)
     fit: FitRecipe = field(default_factory=FitRecipe)
+
+    def __post_init__(self) -> None:
+        _refuse_wrong_kinds(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain dict."""
@@ -228,7 +237,7 @@ def read_yaml(path: Path) -> Recipe:
 
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:  # 2026-13-01 is a ValueError of PyYAML's
         raise RecipeError(
             f"{path} cannot be read as a recipe ({error}); print one with: segwright recipe card"
         ) from error
@@ -245,7 +254,40 @@ def _known(kind: type[Any], values: dict[str, Any], prefix: str) -> dict[str, An
     for key in values:
         if key not in _names(kind):
             raise RecipeError(_unknown(f"{prefix}{key}", [f"{prefix}{n}" for n in _names(kind)], ""))
-    return values
+    return {key: _number_from_yaml(_kinds(kind)[key], value) for key, value in values.items()}
+
+
+def _number_from_yaml(kind: Any, value: Any) -> Any:
+    """YAML 1.1 reads 2e-3 as text, since it has no dot; people mean a number."""
+    if kind is not float or not isinstance(value, str):
+        return value
+    try:
+        return float(value)
+    except ValueError:
+        return value
+
+
+def _kinds(part: type[Any]) -> dict[str, Any]:
+    return get_type_hints(part)
+
+
+def _refuse_wrong_kinds(part: Any) -> None:
+    """Refuse values that are not what the field's annotation says, whether they came from a flag, YAML or a checkpoint."""
+    for name, kind in _kinds(type(part)).items():
+        value, flag = getattr(part, name), f"--{name.replace('_', '-')}"
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if get_origin(kind) is Literal:
+            choices = get_args(kind)
+            known = any(type(value) is type(choice) and value == choice for choice in choices)
+            _refuse(not known, f"{flag} is one of {', '.join(map(str, choices))}, not {value!r}.")
+        elif kind is float:
+            _refuse(not number or not math.isfinite(value), f"{flag} is a number such as 0.5, not {value!r}.")
+        elif kind is int:
+            _refuse(not number or isinstance(value, float), f"{flag} is a whole number, not {value!r}.")
+        else:
+            _refuse(
+                not isinstance(value, kind), f"{flag} is {'text' if kind is str else kind.__name__}, not {value!r}."
+            )
 
 
 def _unknown(key: str, known: list[str], kind: str) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,9 @@ LUMA = (0.299, 0.587, 0.114)
 
 DEFAULT_ENCODER = "resnet34"
 
+LEAST_SIDES = {"PAN": 128}
+"""PAN pools its deepest map three times, and nothing is left of it below this size."""
+
 
 class Network(nn.Module):
     """What every builder returns: images 0..1 in, logits of the same size out.
@@ -33,17 +38,19 @@ class Network(nn.Module):
         body: module from normalised images (B, channels_in, H, W) to logits (B, channels_out, H, W).
         channels_in: 1 or 3, what the body sees.
         multiple: both sides are padded to multiples of this by repeating the border, and the answer is cut back.
+        least_side: sides below this are padded to it likewise; a multiple of `multiple`, or 0 for none.
     """
 
     mean: torch.Tensor
     std: torch.Tensor
     luma: torch.Tensor
 
-    def __init__(self, body: nn.Module, channels_in: int, multiple: int = SIZE_MULTIPLE) -> None:
+    def __init__(self, body: nn.Module, channels_in: int, multiple: int = SIZE_MULTIPLE, least_side: int = 0) -> None:
         super().__init__()
         self.body = body
         self.channels_in = channels_in
         self.multiple = multiple
+        self.least_side = least_side
         grey = channels_in == 1
         mean, std = ((sum(MEAN) / 3,), (sum(STD) / 3,)) if grey else (MEAN, STD)
         # Not persistent: constants of the code, not of the training; pruned or foreign weights never miss them.
@@ -64,6 +71,8 @@ class Network(nn.Module):
             images = (images * self.luma).sum(dim=1, keepdim=True)
         height, width = images.shape[-2:]
         below, right = -height % self.multiple, -width % self.multiple
+        if self.least_side:
+            below, right = max(below, self.least_side - height), max(right, self.least_side - width)
         images = (images - self.mean) / self.std
         if below or right:
             images = F.pad(images, (0, right, 0, below), mode="replicate")
@@ -93,20 +102,28 @@ def _lraspp(recipe: ModelRecipe, channels_out: int, pretrained: bool) -> nn.Modu
 def _smp(recipe: ModelRecipe, channels_out: int, pretrained: bool) -> nn.Module:
     import segmentation_models_pytorch as smp
 
-    try:
+    def made(**options: Any) -> nn.Module:
         body: nn.Module = smp.create_model(
             recipe.model,
             encoder_name=recipe.encoder or DEFAULT_ENCODER,
             encoder_weights="imagenet" if pretrained else None,
             in_channels=recipe.channels_in,
             classes=channels_out,
+            **options,
         )
+        return body
+
+    try:
+        if recipe.model == "DPT":
+            # A vision transformer keeps to one size unless told to interpolate its positions; others know no such option.
+            with suppress(TypeError):
+                return made(dynamic_img_size=True)
+        return made()
     except (KeyError, ValueError, TypeError, AttributeError, RuntimeError, NotImplementedError) as error:
         said = str(error).strip("'\"").splitlines()[0][:300] if str(error) else type(error).__name__
         raise RecipeError(
             f"{recipe.model} cannot be built with the encoder {recipe.encoder or DEFAULT_ENCODER!r} ({said}); choose another --encoder."
         ) from error
-    return body
 
 
 BUILDERS: Mapping[str, Callable[[ModelRecipe, int, bool], nn.Module]] = {
@@ -147,13 +164,14 @@ def build(recipe: ModelRecipe, channels_out: int, *, load_weights: bool = True) 
     name = canonical(recipe.model)
     pretrained = load_weights and recipe.weights == "imagenet"
     try:
-        body = BUILDERS[name](recipe, channels_out, pretrained)
+        body = BUILDERS[name](dataclasses.replace(recipe, model=name), channels_out, pretrained)
     except OSError as error:  # urllib, requests and the hub's client all raise relatives of OSError
         raise ModelError(
             f"The ImageNet weights for {name} could not be downloaded ({type(error).__name__}); "
             "start without them (--weights none) or name a file you have (--weights FILE)."
         ) from error
-    network = Network(body, recipe.channels_in, LRASPP.multiple if isinstance(body, LRASPP) else SIZE_MULTIPLE)
+    multiple = LRASPP.multiple if isinstance(body, LRASPP) else SIZE_MULTIPLE
+    network = Network(body, recipe.channels_in, multiple, least_side=LEAST_SIDES.get(name, 0))
     if load_weights and recipe.weights not in {"none", "imagenet"}:
         path = Path(recipe.weights)
         _copy_matching(network, read_weights(path), str(path))

@@ -1,0 +1,46 @@
+# The two commands: `make quickstart` and `make test`. Everything happens inside .venv.
+.DEFAULT_GOAL := help
+.PHONY: help setup quickstart test lint types tests slow pages clean
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+OUT ?= quickstart
+MINUTES ?= 3
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(READY) ## make .venv with the exact versions of constraints.txt
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "segwright needs Python 3.11 or newer, and $(PYTHON) is older; run: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[onnx,dev]'
+	@touch $@
+
+quickstart: $(READY) ## the main job from end to end; DATA=folder for your own pictures, MINUTES=3 of training, OUT=quickstart
+	$(BIN)/segwright quickstart $(if $(DATA),--data "$(DATA)") --out "$(OUT)" --minutes $(MINUTES)
+
+test: lint types tests ## linter, type checker and all tests but the slow ones
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+tests: $(READY)
+	$(BIN)/pytest -m 'not slow'
+
+slow: $(READY) ## the proofs that take minutes
+	$(BIN)/pytest -m slow
+
+pages: $(READY) ## write the generated pages of docs/ again
+	$(BIN)/python docs/make_pages.py
+
+clean: ## remove .venv and caches
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
