@@ -1,7 +1,7 @@
 """Write the parts of the documentation that are made from the code: pages, tables and the tree, between markers.
 
-    python docs/make_pages.py            write what has changed
-    python docs/make_pages.py --check    say what has changed, write nothing, exit code 1
+python docs/make_pages.py            write what has changed
+python docs/make_pages.py --check    say what has changed, write nothing, exit code 1
 """
 
 from __future__ import annotations
@@ -305,7 +305,7 @@ def models_page() -> str:
         with torch.device("meta"):
             network = catalogue.build(recipe.ModelRecipe(model=name, encoder=encoder), 1, load_weights=False)
         millions = sum(p.numel() for p in network.parameters()) / 1e6
-        said = "its own" if ours else f"`{encoder}`" + (" (none by default)" if name in COUNTED_WITH else " (default)")
+        said = "its own" if ours else f"`{encoder}`" + (" (has to be named)" if name in COUNTED_WITH else " (default)")
         lines.append(f"| `{name}` | {said} | {millions:.2f} M | {PAPERS[name]} |")
     lines += [
         "",
@@ -332,7 +332,8 @@ def commands_page() -> str:
         return "\n".join(line.rstrip() for line in out.getvalue().strip().splitlines())
 
     lines = ["# Commands", "", "Written by `docs/make_pages.py` from `--help`; do not edit.", ""]
-    lines += [f"Exit codes: {cli.__doc__.partition('Exit codes: ')[2].strip()}".replace("\n", " "), ""]
+    codes = (cli.__doc__ or "").partition("Exit codes: ")[2].strip()
+    lines += [f"Exit codes: {codes}".replace("\n", " "), ""]
     for words in ((), *((name,) for name in cli.COMMANDS), *(("synth", name) for name in cli.SYNTH)):
         lines += [f"## {' '.join(('segwright', *words))}", "", "```text", helped(*words), "```", ""]
     return "\n".join(lines).rstrip() + "\n"
@@ -349,7 +350,6 @@ PARTS: dict[str, dict[str, Callable[[], str]]] = {
 """File -> marker -> what stands between the marker and its end."""
 
 PAGES: dict[str, Callable[[], str]] = {"docs/commands.md": commands_page, "docs/models.md": models_page}
-NEEDS_TORCH = "docs/models.md"
 
 
 def filled(text: str, parts: dict[str, Callable[[], str]], name: str) -> str:
@@ -363,20 +363,19 @@ def filled(text: str, parts: dict[str, Callable[[], str]], name: str) -> str:
     return text
 
 
-def made(*, with_torch: bool = True) -> Iterator[tuple[Path, str]]:
+def made() -> Iterator[tuple[Path, str]]:
     """Every file that is generated wholly or in part, and what it should hold."""
     for name, parts in PARTS.items():
         yield ROOT / name, filled((ROOT / name).read_text(encoding="utf-8"), parts, name)
     for name, page in PAGES.items():
-        if with_torch or name != NEEDS_TORCH:
-            yield ROOT / name, page()
+        yield ROOT / name, page()
 
 
-def stale(*, with_torch: bool = True) -> list[str]:
+def stale() -> list[str]:
     """Names of the files that are not what they should be."""
     return [
         path.relative_to(ROOT).as_posix()
-        for path, text in made(with_torch=with_torch)
+        for path, text in made()
         if not path.is_file() or path.read_text(encoding="utf-8") != text
     ]
 

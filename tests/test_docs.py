@@ -104,7 +104,9 @@ def run_command(command: str, block: Block) -> None:
     out = io.StringIO()
     with contextlib.redirect_stdout(out), pytest.raises(SystemExit) as stopped:
         main(words[1:])
-    assert stopped.value.code == 0, f"{block.place}: {command}: exit code {stopped.value.code}\n{out.getvalue()[-2000:]}"
+    assert stopped.value.code == 0, (
+        f"{block.place}: {command}: exit code {stopped.value.code}\n{out.getvalue()[-2000:]}"
+    )
     if target is not None:
         target.write_text(out.getvalue(), encoding="utf-8")
 
@@ -181,7 +183,9 @@ def test_what_is_not_run_says_why(path: Path) -> None:
             assert block.reason, f"{block.place} is not run and has no <!-- not run: reason --> before it"
         assert block.language in {*RUNNABLE, "text"}, f"{block.place}: say which language this block is in"
     said = len(re.findall(r"^<!-- not run: \S.{9,} -->$", path.read_text(encoding="utf-8"), re.MULTILINE))
-    assert said == sum(bool(block.reason) for block in blocks_of(path)), "a reason is no reason, or stands before no block"
+    assert said == sum(bool(block.reason) for block in blocks_of(path)), (
+        "a reason is no reason, or stands before no block"
+    )
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)

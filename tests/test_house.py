@@ -234,13 +234,22 @@ def test_tracked_files_are_clean() -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["see /work/shared", "open('/root/x')", "/home/ann/data", "https://pypi.org/simple", "# TODO later", "a /Users/bo/x"],
+    [
+        "see /work/shared",
+        "open('/root/x')",
+        "/home/ann/data",
+        "https://pypi.org/simple",
+        "# TODO later",
+        "a /Users/bo/x",
+    ],
 )
 def test_unwanted_lines_are_seen(line: str) -> None:
     assert list(unwanted_lines(line))
 
 
-@pytest.mark.parametrize("line", ["a/work/b", "https://example.org/home/x", "~/root/x", "ways to work/root", "/workshop"])
+@pytest.mark.parametrize(
+    "line", ["a/work/b", "https://example.org/home/x", "~/root/x", "ways to work/root", "/workshop"]
+)
 def test_harmless_lines_pass(line: str) -> None:
     assert not list(unwanted_lines(line))
 
