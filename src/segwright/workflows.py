@@ -292,7 +292,7 @@ def quickstart(
     require_free(out)
     require_writable(out)
     say = _Steps(console)
-    recipe = named_recipe("card" if data is None else "multiclass")
+    drawn = data is None
     if data is None:
         from segwright.data.cards import synthesize_cards
 
@@ -307,7 +307,8 @@ def quickstart(
         )
     say("Train LR-ASPP on MobileNetV3 small")
     run_folder = out / "run"
-    recipe = recipe.with_settings(
+    kind = "card" if drawn else ("binary" if len(found.dataset.classes) == 2 else "multiclass")
+    recipe = named_recipe(kind).with_settings(
         model="lraspp_mobilenet_v3_small", minutes=minutes, batch_size=16, lr=4e-3, small_share=0.7, patience=0
     )
     train(data, recipe, run_folder, console=console)
@@ -323,7 +324,7 @@ def quickstart(
     samples, _ = chosen_samples(data, split, settings=recipe.to_dict())
     _overlays(run_folder, samples[:24], out / "predictions", console)
     seconds = time.monotonic() - started
-    _farewell(console, data, out, file, seconds)
+    _farewell(console, recipe, data, out, file, seconds)
     return Journey(out, report, certificate, seconds)
 
 
@@ -344,7 +345,7 @@ def _overlays(model: Path, samples: tuple[Sample, ...], out: Path, console: Cons
     predict_samples(load(model), samples, out, progress=_shown(console))
 
 
-def _farewell(console: Console, data: Path, out: Path, file: Path, seconds: float) -> None:
+def _farewell(console: Console, recipe: Recipe, data: Path, out: Path, file: Path, seconds: float) -> None:
     from segwright.export.parity import certificate_path
 
     places = {
@@ -363,7 +364,7 @@ def _farewell(console: Console, data: Path, out: Path, file: Path, seconds: floa
     for line in (
         f"segwright predict {file} YOUR_PICTURES --out predictions",
         f"segwright evaluate {out / 'run'} {data} --split val",
-        f"segwright train {data} --recipe card --minutes 60 --out runs/card",
+        f"segwright train {data} --recipe {recipe.name} --minutes 60",
     ):
         console.print(f"  {line}", highlight=False, soft_wrap=True)
 
