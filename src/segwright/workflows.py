@@ -124,8 +124,11 @@ def evaluate(
 
     data, classes_csv = _data_of(model, data, classes_csv)
     predictor = load(model)
-    recipe = predictor.engine.facts.provenance.get("recipe", {})
-    samples, classes = chosen_samples(data, split, classes_csv=classes_csv, settings=recipe)
+    provenance = predictor.engine.facts.provenance
+    recipe = provenance.get("recipe", {})
+    # Pictures that training cut off as val are no train pictures; in any other data set they are.
+    learnt_here = provenance.get("data") == data.resolve().name
+    samples, classes = chosen_samples(data, split, classes_csv=classes_csv, settings=recipe if learnt_here else None)
     curves = _curves(model)
     return measure(
         predictor,
@@ -232,7 +235,8 @@ def chosen_samples(
         everything = tuple(s for part in dataset.splits.values() for s in part if s.mask is not None)
         return everything, dataset.classes
     on_disk = dataset.splits.get(split, ())
-    if any(s.mask is not None for s in on_disk) and not (split == "train" and "val" not in dataset.splits):
+    cut_by_training = settings is not None and split == "train" and "val" not in dataset.splits
+    if any(s.mask is not None for s in on_disk) and not cut_by_training:
         return on_disk, dataset.classes
     parts = divide(dataset, val_share=recipe.data.val_share, seed=recipe.fit.seed)
     if not parts.get(split):
