@@ -122,6 +122,13 @@ def test_arrows_point_up() -> None:
     assert not broken, "\n".join(broken)
 
 
+def test_the_architecture_page_lists_the_same_floors() -> None:
+    rooms = {room_of(path) for path in modules()}
+    floors = [", ".join(room for room in floor if room in rooms) for floor in FLOORS]
+    listed = "\n".join(floor for floor in floors if floor)
+    assert f"```text\n{listed}\n```" in (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     ("source", "rooms"),
     [
