@@ -46,6 +46,7 @@ class Segmenter(L.LightningModule):
         super().__init__()
         self.network, self.classes, self.recipe = network, classes, recipe
         self.pace, self.plan, self.pairs = pace, plan, pairs
+        pairs.order.size_at = plan.size_hw
         self.measured: nn.Module = network
         if recipe.fit.ema:
             self.measured = copy.deepcopy(network).requires_grad_(False)
@@ -79,10 +80,9 @@ class Segmenter(L.LightningModule):
         return loss
 
     def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
-        """Set this step's learning rate, and the size of pictures drawn from now on."""
+        """Set this step's learning rate."""
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = self.plan.learning_rate()
-        self.pairs.order.size_hw = self.plan.size_hw()
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_index: int) -> None:
         """Count the step and move the average of the weights."""
