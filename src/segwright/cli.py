@@ -319,6 +319,7 @@ def build_app() -> App:
         name="segwright",
         version=__version__,
         help="From a folder of pictures to a small, fast, proven segmentation model.",
+        suppress_keyboard_interrupt=False,
     )
     for name, function in COMMANDS.items():
         app.command(function, name=name)
@@ -333,9 +334,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """Run a command and exit with its code."""
     app = build_app()
     try:
-        code = app(arguments, exit_on_error=False, print_error=True, result_action="return_value")
-    except CycloptsError:
-        sys.exit(USER_ERROR)
+        code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        _fail(" ".join(str(error).split()), USER_ERROR)
     except UserError as error:
         _fail(error, USER_ERROR)
     except GateError as error:

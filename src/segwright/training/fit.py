@@ -24,7 +24,7 @@ from segwright.data.layouts import Dataset, find_dataset
 from segwright.data.loaders import Draw, Pairs, Splits, stack
 from segwright.data.sample import Sample, image_size_hw
 from segwright.data.splits import divide
-from segwright.errors import DataError, RecipeError, SegwrightError
+from segwright.errors import DataError, RecipeError, SegwrightError, UserError
 from segwright.models.catalogue import Network, build
 from segwright.outputs import require_free, require_writable, write_text
 from segwright.recipe import SIZE_MULTIPLE, Recipe, to_yaml
@@ -139,10 +139,17 @@ def run_lightning(segmenter: Segmenter, pairs: Pairs, keeper: Keeper, out: Path,
             trainer.fit(segmenter, datamodule=pairs)
         except SystemExit as stopped:  # Lightning turns Ctrl-C into sys.exit
             raise KeyboardInterrupt from stopped
+        except UserError as error:
+            raise type(error)(_own_words(error)) from error
         if trainer.interrupted:
             raise KeyboardInterrupt
         if keeper.last_checked_step != plan.step:
             trainer.validate(segmenter, datamodule=pairs, verbose=False)
+
+
+def _own_words(error: UserError) -> str:
+    """The sentence alone: what a loading process raises arrives as a whole traceback in the text of the same error."""
+    return str(error).rpartition(f"{type(error).__name__}: ")[2].strip()
 
 
 def _tensorboard(out: Path) -> Any:
