@@ -19,9 +19,9 @@ from segwright.checkpoint import Checkpoint, checkpoint_file, load
 from segwright.classes import Classes
 from segwright.errors import ModelError, OutputError, UserError
 from segwright.models.catalogue import build
-from segwright.recipe import Recipe, named
+from segwright.recipe import Recipe, named_recipe
 
-SMALL = named("card").with_settings(model="lraspp_mobilenet_v3_small", width=64, height=96)
+SMALL = named_recipe("card").with_settings(model="lraspp_mobilenet_v3_small", width=64, height=96)
 CLASSES = Classes(names=("background", "card ü"), notation="binary", colours=((1, 2, 3), (4, 5, 6)))
 
 

@@ -36,6 +36,7 @@ def matrices(draw: st.DrawFn) -> NDArray[np.int64]:
 
 
 @given(pairs())
+@settings(deadline=None)
 def test_confusion_counts_what_a_loop_counts(pair: tuple[NDArray[np.uint8], NDArray[np.uint8], int]) -> None:
     truth, prediction, classes = pair
     counts = metrics.confusion(truth, prediction, classes)
@@ -44,6 +45,7 @@ def test_confusion_counts_what_a_loop_counts(pair: tuple[NDArray[np.uint8], NDAr
 
 
 @given(pairs())
+@settings(deadline=None)
 def test_both_ways_of_counting_agree(pair: tuple[NDArray[np.uint8], NDArray[np.uint8], int]) -> None:
     truth, prediction, classes = pair
     with pytest.MonkeyPatch.context() as patch:
@@ -81,6 +83,7 @@ def test_pictures_beyond_float32_are_counted_exactly() -> None:
 
 
 @given(pairs(), st.integers(0, 12))
+@settings(deadline=None)
 def test_counts_of_parts_add_up(pair: tuple[NDArray[np.uint8], NDArray[np.uint8], int], cut: int) -> None:
     truth, prediction, classes = pair
     cut = min(cut, truth.shape[0] - 1)
@@ -122,6 +125,7 @@ def test_nothing_counted_has_no_score() -> None:
 
 
 @given(matrices())
+@settings(deadline=None)
 def test_scores_stay_in_range_and_agree_with_each_other(counts: NDArray[np.int64]) -> None:
     iou, dice = metrics.iou(counts), metrics.dice(counts)
     known = ~np.isnan(iou)
@@ -134,7 +138,7 @@ def test_scores_stay_in_range_and_agree_with_each_other(counts: NDArray[np.int64
 
 
 @given(st.lists(matrices(), min_size=2, max_size=5).filter(lambda ms: len({m.shape for m in ms}) == 1))
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 def test_stacked_matrices_score_as_each_alone(stack: list[NDArray[np.int64]]) -> None:
     together = np.stack(stack)
     for score in (
@@ -149,6 +153,7 @@ def test_stacked_matrices_score_as_each_alone(stack: list[NDArray[np.int64]]) ->
 
 
 @given(matrices().filter(lambda m: m.sum() > 0))
+@settings(deadline=None)
 def test_no_constant_answer_beats_the_best_constant(counts: NDArray[np.int64]) -> None:
     best = metrics.constant_counts(counts)
     assert np.array_equal(best.sum(axis=1), counts.sum(axis=1))

@@ -11,12 +11,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segwright.errors import RecipeError
-from segwright.recipe import PARTS, RECIPES, DataRecipe, FitRecipe, ModelRecipe, Recipe, named, read_yaml, to_yaml
+from segwright.recipe import (
+    PARTS,
+    RECIPES,
+    DataRecipe,
+    FitRecipe,
+    ModelRecipe,
+    Recipe,
+    named_recipe,
+    read_yaml,
+    to_yaml,
+)
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_named_recipes_survive_dict_and_yaml(name: str, tmp_path: Path) -> None:
-    recipe = named(name)
+    recipe = named_recipe(name)
     assert recipe.name == name
     assert Recipe.from_dict(recipe.to_dict()) == recipe
     (tmp_path / "recipe.yaml").write_text(to_yaml(recipe))
@@ -24,7 +34,7 @@ def test_named_recipes_survive_dict_and_yaml(name: str, tmp_path: Path) -> None:
 
 
 def test_card_is_portrait_480_by_640() -> None:
-    assert named("card").data.size_hw == (640, 480)
+    assert named_recipe("card").data.size_hw == (640, 480)
 
 
 def test_absent_settings_keep_their_defaults() -> None:
@@ -33,10 +43,10 @@ def test_absent_settings_keep_their_defaults() -> None:
 
 
 def test_settings_find_their_part() -> None:
-    recipe = named("card").with_settings(epochs=5, width=320, height=256, encoder="resnet18")
+    recipe = named_recipe("card").with_settings(epochs=5, width=320, height=256, encoder="resnet18")
     assert (recipe.fit.epochs, recipe.data.size_hw, recipe.model.encoder) == (5, (256, 320), "resnet18")
-    assert recipe.fit.small_share == named("card").fit.small_share
-    assert named("card").with_settings() == named("card")
+    assert recipe.fit.small_share == named_recipe("card").fit.small_share
+    assert named_recipe("card").with_settings() == named_recipe("card")
 
 
 def test_no_setting_has_two_owners() -> None:
@@ -46,7 +56,7 @@ def test_no_setting_has_two_owners() -> None:
 
 def test_recipes_are_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
-        named("card").fit.epochs = 3  # type: ignore[misc]
+        named_recipe("card").fit.epochs = 3  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(
@@ -101,7 +111,7 @@ def test_refused_dicts_say_why(raw: dict[str, Any], said: str) -> None:
 )
 def test_refused_settings_say_why(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(RecipeError, match=said):
-        named("binary").with_settings(**changes)
+        named_recipe("binary").with_settings(**changes)
 
 
 def test_whole_numbers_serve_where_fractions_do() -> None:
@@ -132,7 +142,7 @@ def test_missing_and_binary_yaml_are_said(tmp_path: Path) -> None:
 
 def test_unknown_recipe_suggests_the_nearest() -> None:
     with pytest.raises(RecipeError, match="did you mean card"):
-        named("crad")
+        named_recipe("crad")
 
 
 values = (
@@ -146,7 +156,7 @@ keys = st.sampled_from([f.name for part in PARTS.values() for f in dataclasses.f
         st.sampled_from(["data", "model", "fit", "name", "x"]), st.dictionaries(keys, values, max_size=3) | values
     )
 )
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_any_dict_is_a_recipe_or_refused(raw: dict[str, Any]) -> None:
     try:
         recipe = Recipe.from_dict(raw)

@@ -109,7 +109,12 @@ class ModelFacts:
             size_hw=(height, width),
             fit=checkpoint.recipe.data.fit,
             threshold=checkpoint.threshold,
-            provenance=dict(checkpoint.provenance),
+            provenance={
+                **checkpoint.provenance,
+                "recipe": checkpoint.recipe.to_dict(),
+                "scores": checkpoint.scores,
+                "step": checkpoint.step,
+            },
         )
 
 

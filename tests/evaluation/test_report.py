@@ -294,7 +294,7 @@ json_values = st.recursive(
 
 
 @given(st.sampled_from(sorted(make_report().to_dict())), json_values)
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 def test_strange_reports_raise_only_our_errors(key: str, value: Any) -> None:
     try:
         report = Report.from_dict({**make_report().to_dict(), key: value})
@@ -307,6 +307,6 @@ def test_strange_reports_raise_only_our_errors(key: str, value: Any) -> None:
 @given(
     st.lists(st.dictionaries(st.sampled_from(["epoch", "loss", "val_iou", "x"]), json_values), max_size=4), json_values
 )
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_strange_extras_still_make_a_page(curves: list[dict[str, Any]], other: Any) -> None:
     Page(html(make_report(), {"curves": curves, "health": other, "parity": other}))

@@ -85,12 +85,3 @@ def three() -> Checkpoint:
 def three_file(three: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Any size."""
     return export_onnx(three, tmp_path_factory.mktemp("any") / "three.onnx", any_size=True)
-
-
-@pytest.fixture(scope="session")
-def shared_data() -> Path:
-    """Real pictures beside the repository, which are never committed."""
-    folder = next(p.parent / "shared/data" for p in Path(__file__).resolve().parents if (p / "pyproject.toml").exists())
-    if not folder.is_dir():
-        pytest.skip(f"{folder} is not there: the real pictures do not travel with the repository")
-    return folder

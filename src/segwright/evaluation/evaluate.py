@@ -392,7 +392,7 @@ def _model_facts(predictor: Predicts, model_file: Path | None, recipe: Mapping[s
         "precision": getattr(facts, "precision", None),
         "threshold": getattr(predictor, "threshold", getattr(facts, "threshold", None)),
         "recipe": without_folders(recipe) if recipe is not None else None,
-        "provenance": without_folders(getattr(facts, "provenance", None)),
+        "provenance": without_folders({k: v for k, v in getattr(facts, "provenance", {}).items() if k != "recipe"}),
     }
     return {key: value for key, value in raw.items() if value is not None}
 

@@ -40,8 +40,12 @@ OPSETS = range(18, 22)
 """18 is the first in which the exporter writes itself; TensorRT 11 and ONNX Runtime Web read all of these."""
 
 TOLERANCE = 1e-3
-"""Largest difference of a probability between PyTorch and the new file on made-up pictures; about 1e-6 is usual, and one
-placed pixel that rounds the other way (any-size files) costs about 1e-4."""
+"""Largest difference of a probability between PyTorch and the new file on the same network input; about 1e-6 is usual."""
+
+PLACED_TOLERANCE = (0.05, 1e-3)
+"""Largest and mean difference where the file placed the picture itself. Of a million placed pixels some hundred lie so near
+a rounding step that they fall to its other side, and one grey level there moved a probability by 0.005 in LR-ASPP large
+with random weights. A picture placed wrongly differs by tenths, everywhere."""
 
 
 class Deployable(nn.Module):
@@ -124,9 +128,6 @@ def deployed_facts(checkpoint: Checkpoint, *, any_size: bool) -> ModelFacts:
         precision=facts.precision,
         provenance={
             **facts.provenance,
-            "scores": checkpoint.scores,
-            "step": checkpoint.step,
-            "recipe": checkpoint.recipe.name,
             "exported_with": {
                 "segwright": __version__,
                 **{name: importlib.metadata.version(name) for name in ("torch", "onnx", "onnxslim")},
@@ -171,32 +172,36 @@ def prove(path: Path, checkpoint: Checkpoint, facts: ModelFacts) -> float:
         The largest difference of a probability, 0..1.
 
     Raises:
-        GateError: it is over `TOLERANCE`, or the file's two outputs contradict each other.
+        GateError: it is over `TOLERANCE` or `PLACED_TOLERANCE`, or the file's two outputs contradict each other.
     """
     engine = OnnxEngine(path, device="cpu")
     reference = Predictor(PyTorchEngine(checkpoint, device="cpu"))
     height, width = facts.size_hw
-    # Sizes that differ in both sides, one flatter and one taller than the network's, one smaller and one larger.
-    sizes = [(height - height // 3, width + width // 5), (height + height // 4 + 1, width - width // 7)]
+    trials = [(1, facts.size_hw), (3, facts.size_hw)]
+    if facts.any_size:
+        # Sizes that differ in both sides: one flatter and one taller than the network's, one smaller and one larger.
+        trials += [(1, (height - height // 3, width + width // 5)), (2, (height + height // 4 + 1, width - width // 7))]
     largest = 0.0
-    for batch, size_hw in zip((1, 3), sizes if facts.any_size else [facts.size_hw] * 2, strict=True):
+    for batch, size_hw in trials:
         images = made_up_pictures(batch, size_hw)
         class_maps, probabilities = engine.run(images)
         if probabilities.shape != (batch, facts.classes.channels, *size_hw):
             raise GateError(
                 f"The exported file answered {batch} pictures of {size_hw} with the shape {probabilities.shape}; nothing was written."
             )
+        accepted = (TOLERANCE, TOLERANCE) if size_hw == facts.size_hw else PLACED_TOLERANCE
         for image, class_map, answer in zip(images, class_maps, probabilities, strict=True):
             if not np.array_equal(class_map, facts.classes.decode(answer, facts.threshold)):
                 raise GateError("The exported file's classes contradict its own probabilities; nothing was written.")
-            expected = reference.predict(image).probabilities
-            difference = np.inf if expected is None else float(np.abs(answer - expected).max())
-            largest = max(largest, difference if np.isfinite(difference) else np.inf)
-    if largest > TOLERANCE:
-        raise GateError(
-            f"The exported file differs from PyTorch by {largest:.2g} in probability (at most {TOLERANCE:g} is accepted), "
-            "so nothing was written; try another --opset or another model."
-        )
+            difference = np.abs(answer - np.asarray(reference.predict(image).probabilities))
+            # Written so that NaN fails too.
+            if not (difference.max() <= accepted[0] and difference.mean() <= accepted[1]):
+                raise GateError(
+                    f"The exported file differs from PyTorch by up to {difference.max():.2g} in probability on pictures of "
+                    f"{size_hw[1]}x{size_hw[0]} (at most {accepted[0]:g} is accepted, {accepted[1]:g} on average), so nothing was "
+                    "written; try another --opset or another model."
+                )
+            largest = max(largest, float(difference.max()))
     return largest
 
 

@@ -88,11 +88,12 @@ def train(
     network = build(recipe.model, dataset.classes.channels).to(device)
     network.to(memory_format=torch.channels_last)
     pace = choose(network, dataset.classes.channels, recipe.data.size_hw, recipe.fit.precision, device)
+    write_text(out / "recipe.yaml", to_yaml(recipe))
+    recipe = recipe.with_settings(weights=Path(recipe.model.weights).name)  # folders of this machine stay here
     pairs = Pairs(splits, dataset.classes, recipe, device)
     plan = Plan(recipe, steps_per_epoch=len(pairs.order) // pairs.batch_size)
     segmenter = Segmenter(network, dataset.classes, recipe, pace, plan, pairs)
 
-    write_text(out / "recipe.yaml", to_yaml(recipe))
     write_text(out / "splits.json", json.dumps({k: [s.key for s in v] for k, v in parts.items()}, indent=1) + "\n")
     keeper = Keeper(out, provenance(dataset, splits, pace), lambda s, n: draw_panels(s, out / "panels", n))
     console.print(describe(network, dataset, splits, recipe, pace))
