@@ -192,6 +192,8 @@ def export(
     from segwright import checkpoint
     from segwright.export.parity import export_checked
 
+    if limit < 1:
+        raise UserError(f"The proof needs at least one picture, not {limit}; give --pictures 64, for example.")
     file = checkpoint.checkpoint_file(model)
     out = out or file.with_name("model_any_size.onnx" if any_size else "model.onnx")
     data, classes_csv = _data_of(model, data, classes_csv)
@@ -289,10 +291,12 @@ def quickstart(
 
     console = console or Console(quiet=True)
     started = time.monotonic()
+    recipe = named_recipe("card" if data is None else "multiclass").with_settings(
+        model="lraspp_mobilenet_v3_small", minutes=minutes, batch_size=16, lr=4e-3, small_share=0.7, patience=0
+    )
     require_free(out)
     require_writable(out)
     say = _Steps(console)
-    recipe = named_recipe("card" if data is None else "multiclass")
     if data is None:
         from segwright.data.cards import synthesize_cards
 
@@ -307,9 +311,6 @@ def quickstart(
         )
     say("Train LR-ASPP on MobileNetV3 small")
     run_folder = out / "run"
-    recipe = recipe.with_settings(
-        model="lraspp_mobilenet_v3_small", minutes=minutes, batch_size=16, lr=4e-3, small_share=0.7, patience=0
-    )
     train(data, recipe, run_folder, console=console)
     say("Export to ONNX and prove the file equal to the model")
     file, certificate = export(run_folder, data=data, console=console)
@@ -417,7 +418,8 @@ def _model_file(model: Path) -> Path:
 
 
 def _shown(console: Console | None) -> bool:
-    return console is not None and not console.quiet
+    # A bar that is redirected to a file would only leave blank lines there.
+    return console is not None and not console.quiet and Console(stderr=True).is_terminal
 
 
 __all__ = [

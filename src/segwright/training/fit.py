@@ -80,7 +80,6 @@ def train(
     parts = divide(dataset, val_share=recipe.data.val_share, seed=recipe.fit.seed)
     splits = Splits(parts["train"], parts["val"])
     recipe = with_size(recipe, splits.train)
-    require_writable(out)
 
     device = chosen_device(recipe)
     L.seed_everything(recipe.fit.seed, verbose=False)
@@ -88,12 +87,15 @@ def train(
     network = build(recipe.model, dataset.classes.channels).to(device)
     network.to(memory_format=torch.channels_last)
     pace = choose(network, dataset.classes.channels, recipe.data.size_hw, recipe.fit.precision, device)
-    write_text(out / "recipe.yaml", to_yaml(recipe))
+    chosen = to_yaml(recipe)
     recipe = recipe.with_settings(weights=Path(recipe.model.weights).name)  # folders of this machine stay here
     pairs = Pairs(splits, dataset.classes, recipe, device)
     plan = Plan(recipe, steps_per_epoch=len(pairs.order) // pairs.batch_size)
     segmenter = Segmenter(network, dataset.classes, recipe, pace, plan, pairs)
 
+    # Whatever can be refused has been refused: now there is something to keep.
+    require_writable(out)
+    write_text(out / "recipe.yaml", chosen)
     write_text(out / "splits.json", json.dumps({k: [s.key for s in v] for k, v in parts.items()}, indent=1) + "\n")
     keeper = Keeper(out, provenance(dataset, splits, pace), lambda s, n: draw_panels(s, out / "panels", n))
     console.print(describe(network, dataset, splits, recipe, pace))
@@ -119,6 +121,7 @@ def run_lightning(segmenter: Segmenter, pairs: Pairs, keeper: Keeper, out: Path,
     with warnings.catch_warnings():
         # Advice about loading processes and about logging more often; both were decided here, with measurements.
         warnings.filterwarnings("ignore", module="lightning.*")
+        warnings.filterwarnings("ignore", message="This DataLoader will create .* worker processes")
         warnings.filterwarnings("ignore", message=".*treespec.*|.*isinstance.*LeafSpec.*")
         trainer = L.Trainer(
             accelerator="gpu" if segmenter.pairs.device == "cuda" else "cpu",

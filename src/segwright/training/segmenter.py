@@ -146,11 +146,14 @@ class Segmenter(L.LightningModule):
         counts = gathered.reshape(-1, *self._counts.shape).sum(0).cpu().numpy()
         iou = metrics.iou(counts)
         score = float(iou[1]) if len(self.classes) == 2 else float(metrics.mean_iou(counts))
+        dice = metrics.dice(counts)[1 if len(self.classes) == 2 else 0 :]
+        # Classes that occur neither in truth nor in prediction have no score; neither has a check of ignored pixels only.
+        known = dice[np.isfinite(dice)]
         self.scores = {
             "val_loss": float(np.mean(self._losses)) if self._losses else float("nan"),
             "val_iou": float(np.nan_to_num(score)),
-            "val_dice": float(np.nanmean(metrics.dice(counts)[1 if len(self.classes) == 2 else 0 :])),
-            "val_pixel_accuracy": float(metrics.pixel_accuracy(counts)),
+            "val_dice": float(known.mean()) if known.size else 0.0,
+            "val_pixel_accuracy": float(np.nan_to_num(metrics.pixel_accuracy(counts))),
         }
         self.log_dict(self.scores)
 
