@@ -121,6 +121,8 @@ def synth_cards(
         faces: Folder of your own pictures of card faces.
         workers: Processes that draw; default one for each core.
     """
+    from rich.console import Console
+
     from segwright.data.cards import synthesize_cards
 
     synthesize_cards(
@@ -132,6 +134,7 @@ def synth_cards(
         backgrounds=backgrounds,
         faces=faces,
         workers=workers,
+        progress=Console(stderr=True).is_terminal,
     )
     _console().print(
         f"{count} pictures lie in {out}; look at them, then: segwright train {out} --recipe card", soft_wrap=True
@@ -216,8 +219,14 @@ def predict(model: Path, source: Path, /, *, out: Path = Path("predictions"), th
     """
     from segwright import workflows
 
-    summary = workflows.predict(model, source, out, threshold=threshold, console=_console())
-    _console().print(str(summary), soft_wrap=True, highlight=False)
+    console = _console()
+    summary = workflows.predict(model, source, out, threshold=threshold, console=console)
+    shares = ", ".join(f"{name} {100 * share:.1f} %" for name, share in summary.shares.items())
+    console.print(f"{summary.pictures} pictures, {summary.milliseconds:.0f} ms each: {shares}", highlight=False)
+    console.print(f"Masks, colours and overlays lie in {out}", soft_wrap=True, highlight=False)
+    if summary.failures:
+        unread = summary.failures
+        _fail(f"{len(unread)} pictures could not be read; the first: {unread[0].reason}", NOT_GOOD_ENOUGH)
     return OK
 
 
@@ -282,20 +291,18 @@ def models() -> int:
     return OK
 
 
-def quickstart(
-    *, data: Path | None = None, out: Path = Path("quickstart"), minutes: float = 3.0, count: int = 1000
-) -> int:
+def quickstart(*, data: Path | None = None, out: Path | None = None, minutes: float = 3.0, count: int = 1000) -> int:
     """Run the main job from end to end, on synthetic cards or your own pictures.
 
     Args:
         data: Your own folder with pictures and masks; default a synthetic card data set is drawn.
-        out: New folder for everything.
+        out: New folder for everything; default quickstart, numbered.
         minutes: Of training.
         count: Synthetic pictures to draw.
     """
     from segwright import workflows
 
-    workflows.quickstart(data, out, minutes=minutes, count=count, console=_console())
+    workflows.quickstart(data, out or _fresh(Path("quickstart")), minutes=minutes, count=count, console=_console())
     return OK
 
 
@@ -319,6 +326,7 @@ def build_app() -> App:
         name="segwright",
         version=__version__,
         help="From a folder of pictures to a small, fast, proven segmentation model.",
+        suppress_keyboard_interrupt=False,
     )
     for name, function in COMMANDS.items():
         app.command(function, name=name)
@@ -333,9 +341,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """Run a command and exit with its code."""
     app = build_app()
     try:
-        code = app(arguments, exit_on_error=False, print_error=True, result_action="return_value")
-    except CycloptsError:
-        sys.exit(USER_ERROR)
+        code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        _fail(str(error), USER_ERROR)
     except UserError as error:
         _fail(error, USER_ERROR)
     except GateError as error:
@@ -351,8 +359,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     sys.exit(code if isinstance(code, int) else OK)
 
 
-def _fail(reason: SegwrightError | str, code: int) -> NoReturn:
-    sys.stderr.write(f"segwright: {reason}\n")
+def _fail(reason: Exception | str, code: int) -> NoReturn:
+    # What a library said is quoted in some sentences, and may hold line breaks.
+    sys.stderr.write(f"segwright: {' '.join(line.strip() for line in str(reason).splitlines())}\n")
     sys.exit(code)
 
 

@@ -131,6 +131,7 @@ class FitRecipe:
         _refuse(not 0.0 <= self.small_share <= 0.9, "--small-share is a share of the steps between 0 and 0.9.")
         _refuse(self.clip <= 0, "--clip must be positive.")
         _refuse(not 0.0 <= self.ema < 1.0, "--ema is a decay between 0 and 1, for example 0.99.")
+        _refuse(not 0 <= self.seed < 2**32, f"--seed is a whole number from 0 to {2**32 - 1}, not {self.seed}.")
         _refuse(self.patience < 0 or self.panels < 0, "--patience and --panels must be 0 or more.")
 
 

@@ -7,7 +7,7 @@ copying, and the network's first layer converts them anyway.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -52,24 +52,29 @@ class Order(Sampler[Draw]):
     Args:
         count: number of samples.
         seed: of the run.
-        size_hw: height and width to draw at; may be changed between passes and within one.
+        size_hw: height and width to draw at, unless `size_at` is replaced.
         multiple: the pass is filled up to a multiple of this by starting over, so that no batch is ragged.
     """
 
     def __init__(self, count: int, seed: int, size_hw: tuple[int, int], multiple: int) -> None:
-        self.count, self.seed, self.size_hw = count, seed, size_hw
+        self.count, self.seed, self.multiple = count, seed, multiple
         self.length = -(-count // multiple) * multiple
-        self.finished_passes = 0
+        self.passes_begun = 0
+        self.size_at: Callable[[int], tuple[int, int]] = lambda step: size_hw
+        """(height, width) of the batch for optimiser step `step`: asked here, because loading processes work ahead."""
 
     def __len__(self) -> int:
         return self.length
 
     def __iter__(self) -> Iterator[Draw]:
-        number = self.finished_passes
+        # Counted when a pass begins: Lightning takes the last batch of a pass and never asks whether there is another.
+        number = self.passes_begun
+        self.passes_begun += 1
         order = np.random.default_rng((self.seed, ORDER, number)).permutation(self.count)
         for position in range(self.length):
-            yield Draw(int(order[position % self.count]), (self.seed, LOOK, number, position), self.size_hw)
-        self.finished_passes += 1
+            if position % self.multiple == 0:
+                size_hw = self.size_at((number * self.length + position) // self.multiple)
+            yield Draw(int(order[position % self.count]), (self.seed, LOOK, number, position), size_hw)
 
 
 class Pictures(Dataset[tuple[np.ndarray, np.ndarray, str]]):

@@ -24,7 +24,7 @@ from segwright.data.layouts import Dataset, find_dataset
 from segwright.data.loaders import Draw, Pairs, Splits, stack
 from segwright.data.sample import Sample, image_size_hw
 from segwright.data.splits import divide
-from segwright.errors import DataError, RecipeError, SegwrightError
+from segwright.errors import DataError, RecipeError, SegwrightError, UserError
 from segwright.models.catalogue import Network, build, require_possible
 from segwright.outputs import require_free, require_writable, write_text
 from segwright.recipe import SIZE_MULTIPLE, Recipe, to_yaml
@@ -81,7 +81,6 @@ def train(
     parts = divide(dataset, val_share=recipe.data.val_share, seed=recipe.fit.seed)
     splits = Splits(parts["train"], parts["val"])
     recipe = with_size(recipe, splits.train)
-    require_writable(out)
 
     device = chosen_device(recipe)
     L.seed_everything(recipe.fit.seed, verbose=False)
@@ -89,12 +88,15 @@ def train(
     network = build(recipe.model, dataset.classes.channels).to(device)
     network.to(memory_format=torch.channels_last)
     pace = choose(network, dataset.classes.channels, recipe.data.size_hw, recipe.fit.precision, device)
-    write_text(out / "recipe.yaml", to_yaml(recipe))
+    chosen = to_yaml(recipe)
     recipe = recipe.with_settings(weights=Path(recipe.model.weights).name)  # folders of this machine stay here
     pairs = Pairs(splits, dataset.classes, recipe, device)
     plan = Plan(recipe, steps_per_epoch=len(pairs.order) // pairs.batch_size)
     segmenter = Segmenter(network, dataset.classes, recipe, pace, plan, pairs)
 
+    # Whatever can be refused has been refused: now there is something to keep.
+    require_writable(out)
+    write_text(out / "recipe.yaml", chosen)
     write_text(out / "splits.json", json.dumps({k: [s.key for s in v] for k, v in parts.items()}, indent=1) + "\n")
     keeper = Keeper(out, provenance(dataset, splits, pace), lambda s, n: draw_panels(s, out / "panels", n))
     console.print(describe(network, dataset, splits, recipe, pace))
@@ -120,6 +122,7 @@ def run_lightning(segmenter: Segmenter, pairs: Pairs, keeper: Keeper, out: Path,
     with warnings.catch_warnings():
         # Advice about loading processes and about logging more often; both were decided here, with measurements.
         warnings.filterwarnings("ignore", module="lightning.*")
+        warnings.filterwarnings("ignore", message="This DataLoader will create .* worker processes")
         warnings.filterwarnings("ignore", message=".*treespec.*|.*isinstance.*LeafSpec.*")
         trainer = L.Trainer(
             accelerator="gpu" if segmenter.pairs.device == "cuda" else "cpu",
@@ -141,10 +144,17 @@ def run_lightning(segmenter: Segmenter, pairs: Pairs, keeper: Keeper, out: Path,
             trainer.fit(segmenter, datamodule=pairs)
         except SystemExit as stopped:  # Lightning turns Ctrl-C into sys.exit
             raise KeyboardInterrupt from stopped
+        except UserError as error:
+            raise type(error)(_own_words(error)) from error
         if trainer.interrupted:
             raise KeyboardInterrupt
         if keeper.last_checked_step != plan.step:
             trainer.validate(segmenter, datamodule=pairs, verbose=False)
+
+
+def _own_words(error: UserError) -> str:
+    """The sentence alone: what a loading process raises arrives as a whole traceback in the text of the same error."""
+    return str(error).rpartition(f"{type(error).__name__}: ")[2].strip()
 
 
 def _tensorboard(out: Path) -> Any:
@@ -232,6 +242,7 @@ def provenance(dataset: Dataset, splits: Splits, pace: Pace) -> dict[str, Any]:
         "torch": torch.__version__,
         "python": platform.python_version(),
         "cores": os.cpu_count() or 1,
+        "threads": torch.get_num_threads(),
         "licence": {"code": "Apache-2.0", "weights": "as the data allows", "data": "see the data set"},
     }
 

@@ -47,10 +47,15 @@ class Plan:
             return peak * _between(FIRST, 1.0, done / WARM_UP)
         return peak * _between(1.0, LAST, (done - WARM_UP) / (1 - WARM_UP))
 
-    def size_hw(self) -> tuple[int, int]:
-        """Size to train at now: half for the first `small_share` of the run, which sees four times as many pictures."""
+    def size_hw(self, step: int) -> tuple[int, int]:
+        """Size of the pictures for one step: half for the first `small_share` of the run, which sees four times as many.
+
+        Args:
+            step: optimiser step, possibly ahead of `self.step`; a run planned in minutes asks the clock instead.
+        """
         height, width = self.recipe.data.size_hw
-        if self.progress < self.recipe.fit.small_share and min(height, width) >= 128:
+        progress = self.progress if self.recipe.fit.minutes else step / max(self.total_steps, 1)
+        if progress < self.recipe.fit.small_share and min(height, width) >= 128:
             return height // 2, width // 2
         return height, width
 

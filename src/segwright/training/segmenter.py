@@ -46,6 +46,7 @@ class Segmenter(L.LightningModule):
         super().__init__()
         self.network, self.classes, self.recipe = network, classes, recipe
         self.pace, self.plan, self.pairs = pace, plan, pairs
+        pairs.order.size_at = plan.size_hw
         self.measured: nn.Module = network
         if recipe.fit.ema:
             self.measured = copy.deepcopy(network).requires_grad_(False)
@@ -79,10 +80,9 @@ class Segmenter(L.LightningModule):
         return loss
 
     def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
-        """Set this step's learning rate, and the size of pictures drawn from now on."""
+        """Set this step's learning rate."""
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = self.plan.learning_rate()
-        self.pairs.order.size_hw = self.plan.size_hw()
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_index: int) -> None:
         """Count the step and move the average of the weights."""
@@ -146,11 +146,14 @@ class Segmenter(L.LightningModule):
         counts = gathered.reshape(-1, *self._counts.shape).sum(0).cpu().numpy()
         iou = metrics.iou(counts)
         score = float(iou[1]) if len(self.classes) == 2 else float(metrics.mean_iou(counts))
+        dice = metrics.dice(counts)[1 if len(self.classes) == 2 else 0 :]
+        # Classes that occur neither in truth nor in prediction have no score; neither has a check of ignored pixels only.
+        known = dice[np.isfinite(dice)]
         self.scores = {
             "val_loss": float(np.mean(self._losses)) if self._losses else float("nan"),
             "val_iou": float(np.nan_to_num(score)),
-            "val_dice": float(np.nanmean(metrics.dice(counts)[1 if len(self.classes) == 2 else 0 :])),
-            "val_pixel_accuracy": float(metrics.pixel_accuracy(counts)),
+            "val_dice": float(known.mean()) if known.size else 0.0,
+            "val_pixel_accuracy": float(np.nan_to_num(metrics.pixel_accuracy(counts))),
         }
         self.log_dict(self.scores)
 
