@@ -278,9 +278,6 @@ PAPERS = {
     "DPT": "Ranftl et al. 2021, [2103.13413](https://arxiv.org/abs/2103.13413)",
 }
 
-COUNTED_WITH = {"DPT": "tu-vit_small_patch16_224"}
-"""Encoders for the architectures that do not take the default one."""
-
 
 def models_page() -> str:
     """docs/models.md: the catalogue, with parameters counted on the meta device, where nothing is computed."""
@@ -301,11 +298,11 @@ def models_page() -> str:
     ]
     for name in catalogue.BUILDERS:
         ours = name.startswith("lraspp")
-        encoder = "" if ours else COUNTED_WITH.get(name, catalogue.DEFAULT_ENCODER)
+        encoder = "" if ours else catalogue.DEFAULT_ENCODERS.get(name, catalogue.DEFAULT_ENCODER)
         with torch.device("meta"):
             network = catalogue.build(recipe.ModelRecipe(model=name, encoder=encoder), 1, load_weights=False)
         millions = sum(p.numel() for p in network.parameters()) / 1e6
-        said = "its own" if ours else f"`{encoder}`" + (" (has to be named)" if name in COUNTED_WITH else " (default)")
+        said = "its own" if ours else f"`{encoder}` (default)"
         lines.append(f"| `{name}` | {said} | {millions:.2f} M | {PAPERS[name]} |")
     lines += [
         "",

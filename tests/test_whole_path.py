@@ -136,7 +136,7 @@ def test_the_same_journey_in_python(data: Path, run: Path, tmp_path: Path) -> No
     best = json.loads((run / "best.json").read_text())
     card = next(score for score in report.classes if score.name == "card")
     assert card.iou.value == pytest.approx(best["scores"]["val_iou"], abs=1e-3)
-    summary = front_door.predict(run, data / "val" / "images", tmp_path / "out")
+    summary = front_door.predict_pictures(run, data / "val" / "images", tmp_path / "out")
     assert summary.failures == ()
 
 

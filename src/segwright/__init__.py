@@ -7,9 +7,7 @@ command line's help cost nothing.
 from __future__ import annotations
 
 import os
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -33,12 +31,13 @@ _HOMES = {
     "check": "segwright.workflows",
     "draw_scene": "segwright.data.cards",
     "evaluate": "segwright.workflows",
-    "export": "segwright.workflows",
+    "export_model": "segwright.workflows",
     "find_dataset": "segwright.data.layouts",
     "load": "segwright.predict.predictor",
     "named_recipe": "segwright.recipe",
-    "predict": "segwright.workflows",
+    "predict_pictures": "segwright.workflows",
     "quickstart": "segwright.workflows",
+    "read_image": "segwright.data.sample",
     "repair": "segwright.workflows",
     "synthesize_cards": "segwright.data.cards",
     "train": "segwright.workflows",
@@ -54,6 +53,7 @@ if TYPE_CHECKING:
     from segwright.data.layouts import Dataset as Dataset
     from segwright.data.layouts import find_dataset as find_dataset
     from segwright.data.sample import Sample as Sample
+    from segwright.data.sample import read_image as read_image
     from segwright.errors import SegwrightError as SegwrightError
     from segwright.errors import UserError as UserError
     from segwright.evaluation.report import Report as Report
@@ -64,8 +64,8 @@ if TYPE_CHECKING:
     from segwright.recipe import named_recipe as named_recipe
     from segwright.workflows import check as check
     from segwright.workflows import evaluate as evaluate
-    from segwright.workflows import export as export
-    from segwright.workflows import predict as predict
+    from segwright.workflows import export_model as export_model
+    from segwright.workflows import predict_pictures as predict_pictures
     from segwright.workflows import quickstart as quickstart
     from segwright.workflows import repair as repair
     from segwright.workflows import train as train
@@ -79,18 +79,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return __all__
-
-
-class _FrontDoor(ModuleType):
-    """Keeps `export` and `predict` the functions they are said to be.
-
-    Importing `segwright.export.onnx` makes Python store the folder `export` as an attribute of this module, where it would
-    hide the function of that name. Files in the folder are found all the same, with `from segwright.export import onnx`.
-    """
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in _HOMES and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _FrontDoor

@@ -185,6 +185,7 @@ def evaluate(
     split: str = "test",
     out: Path | None = None,
     classes: Path | None = None,
+    device: recipe.Device = "auto",
 ) -> int:
     """Measure a model on pictures with masks; writes report.json and report.html.
 
@@ -194,6 +195,7 @@ def evaluate(
         split: train, val, test, or all for every picture with a mask.
         out: Folder for the report; default evaluation-DATA-SPLIT beside the model.
         classes: Class table to use instead of the data's classes.csv.
+        device: Where to compute: auto takes CUDA where there is one.
     """
     from segwright import workflows
     from segwright.evaluation.report import print_report
@@ -202,13 +204,23 @@ def evaluate(
     name = f"evaluation-{data.resolve().name}-{split}" if data else f"evaluation-{split}"
     folder = out or beside / name
     console = _console()
-    report = workflows.evaluate(model, data, split=split, out=folder, classes_csv=classes, console=console)
+    report = workflows.evaluate(
+        model, data, split=split, out=folder, classes_csv=classes, device=device, console=console
+    )
     print_report(report, console)
     console.print(f"The report lies in {folder / 'report.html'}", soft_wrap=True, highlight=False)
     return OK
 
 
-def predict(model: Path, source: Path, /, *, out: Path = Path("predictions"), threshold: float | None = None) -> int:
+def predict(
+    model: Path,
+    source: Path,
+    /,
+    *,
+    out: Path = Path("predictions"),
+    threshold: float | None = None,
+    device: recipe.Device = "auto",
+) -> int:
     """Write index mask, colour mask and overlay for each picture.
 
     Args:
@@ -216,11 +228,12 @@ def predict(model: Path, source: Path, /, *, out: Path = Path("predictions"), th
         source: A picture, or a folder of pictures.
         out: Folder for what comes out.
         threshold: Least probability that counts as foreground (two classes); default the model's own.
+        device: Where to compute: auto takes CUDA where there is one.
     """
     from segwright import workflows
 
     console = _console()
-    summary = workflows.predict(model, source, out, threshold=threshold, console=console)
+    summary = workflows.predict_pictures(model, source, out, threshold=threshold, device=device, console=console)
     shares = ", ".join(f"{name} {100 * share:.1f} %" for name, share in summary.shares.items())
     console.print(f"{summary.pictures} pictures, {summary.milliseconds:.0f} ms each: {shares}", highlight=False)
     console.print(f"Masks, colours and overlays lie in {out}", soft_wrap=True, highlight=False)
@@ -257,7 +270,7 @@ def export(
     from segwright import workflows
 
     console = _console()
-    file, certificate = workflows.export(
+    file, certificate = workflows.export_model(
         model,
         out,
         data=data,

@@ -56,7 +56,7 @@ class DataRecipe:
         _refuse(0 < self.width < 32 or 0 < self.height < 32, "--width and --height must be at least 32 pixels.")
         _refuse(
             max(self.width, self.height) > 8192,
-            "--width and --height must be at most 8192 pixels; larger pictures are for tiling.",
+            "--width and --height must be at most 8192 pixels.",
         )
         _refuse(not 0.0 < self.val_share <= 0.5, f"--val-share is a share between 0 and 0.5, not {self.val_share}.")
         _refuse(self.workers < -1, "--workers is the number of loading processes, or -1 to choose.")
@@ -75,7 +75,8 @@ class ModelRecipe:
     model: str = "lraspp_mobilenet_v3_large"
     """lraspp_mobilenet_v3_large, lraspp_mobilenet_v3_small, or an architecture of segmentation-models-pytorch such as Unet."""
     encoder: str = ""
-    """Encoder of a segmentation-models-pytorch architecture, for example resnet18 or tu-mobilenetv3_large_100; empty for resnet34."""
+    """Encoder of a segmentation-models-pytorch architecture, such as resnet18 or tu-mobilenetv3_large_100; empty takes resnet34, for DPT
+    a small vision transformer."""
     channels_in: Literal[1, 3] = 3
     """Colour channels the network sees: 3 for RGB, 1 for grey."""
     weights: str = "none"
@@ -108,7 +109,7 @@ class FitRecipe:
     device: Device = "auto"
     """auto: CUDA where there is one, else the CPU."""
     small_share: float = 0.0
-    """First share of the steps that trains at half the size, four times as fast, 0..0.9."""
+    """First share of the run that trains at half the size, four times as fast, 0..0.9."""
     clip: float = 255.0
     """Largest gradient norm; larger ones are scaled down."""
     ema: float = 0.0
@@ -116,7 +117,7 @@ class FitRecipe:
     patience: int = 10
     """Stop after this many checks without a better validation IoU; 0 never stops early."""
     panels: int = 6
-    """Validation pictures drawn as picture | truth | prediction after each epoch."""
+    """Validation pictures drawn as picture | truth | prediction after each check."""
     seed: int = 0
     """Seed of everything random."""
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from segwright.classes import Classes
-from segwright.data.layouts import Dataset, find_dataset
+from segwright.data.layouts import find_dataset
 from segwright.data.sample import Sample
-from segwright.errors import DataError, GateError, ModelError, SegwrightError, UserError
+from segwright.errors import DataError, GateError, ModelError, UserError
 from segwright.outputs import require_free, require_writable, write_text
 from segwright.recipe import Recipe, named_recipe
 
@@ -102,6 +102,7 @@ def evaluate(
     split: str = "test",
     out: Path | None = None,
     classes_csv: Path | None = None,
+    device: str = "auto",
     console: Console | None = None,
     extras: dict[str, Any] | None = None,
 ) -> Report:
@@ -113,6 +114,7 @@ def evaluate(
         split: train, val, test, or "all" for every picture with a mask.
         out: folder for the report; None only returns it.
         classes_csv: class table to use instead of the data's own.
+        device: "auto", "cpu" or "cuda".
         console: where progress is shown; None is silent.
         extras: more sections for the page, see `Report.write`.
 
@@ -123,7 +125,7 @@ def evaluate(
     from segwright.predict.predictor import load
 
     data, classes_csv = _data_of(model, data, classes_csv)
-    predictor = load(model)
+    predictor = load(model, device=device)
     provenance = predictor.engine.facts.provenance
     recipe = provenance.get("recipe", {})
     # Pictures that training cut off as val are no train pictures; in any other data set they are.
@@ -144,8 +146,14 @@ def evaluate(
     )
 
 
-def predict(
-    model: Path, source: Path, out: Path, *, threshold: float | None = None, console: Console | None = None
+def predict_pictures(
+    model: Path,
+    source: Path,
+    out: Path,
+    *,
+    threshold: float | None = None,
+    device: str = "auto",
+    console: Console | None = None,
 ) -> Summary:
     """Write index mask, colour mask and overlay for every picture of `source`.
 
@@ -154,6 +162,7 @@ def predict(
         source: a picture, or a folder of pictures.
         out: folder for what comes out.
         threshold: instead of the model's own, two classes only, 0..1.
+        device: "auto", "cpu" or "cuda".
         console: where progress is shown; None is silent.
 
     Raises:
@@ -162,10 +171,10 @@ def predict(
     from segwright.predict.predictor import load
     from segwright.predict.sinks import predict_folder
 
-    return predict_folder(load(model, threshold=threshold), source, out, progress=_shown(console))
+    return predict_folder(load(model, threshold=threshold, device=device), source, out, progress=_shown(console))
 
 
-def export(
+def export_model(
     model: Path,
     out: Path | None = None,
     *,
@@ -340,7 +349,7 @@ def quickstart(
         recipe = quick_recipe("binary" if len(found.dataset.classes) == 2 else "multiclass", minutes)
     train(data, recipe, run_folder, console=console)
     say("Export to ONNX and prove the file equal to the model")
-    file, certificate = export(run_folder, data=data, console=console)
+    file, certificate = export_model(run_folder, data=data, console=console)
     console.print(f"  {certificate.sentence()}", highlight=False)
     split = _measurable_split(data, recipe)
     say(f"Measure on the {split} pictures")
@@ -419,12 +428,10 @@ def _data_of(model: Path, data: Path | None, classes_csv: Path | None) -> tuple[
         if not model.exists():
             raise ModelError(f"{model} does not exist; name a run folder or a checkpoint.") from error
         raise UserError(
-            f"{model} does not say which data it was trained on; name a folder of pictures (--data DATA)."
+            f"{model} does not say which data it was trained on; name the folder of pictures too."
         ) from error
     if not data.is_dir():
-        raise UserError(
-            f"{model} was trained on {data}, which is no longer there; name the folder of pictures (--data DATA)."
-        )
+        raise UserError(f"{model} was trained on {data}, which is no longer there; name the folder of pictures too.")
     return data, classes_csv or (Path(stored) if stored else None)
 
 
@@ -447,17 +454,3 @@ def _model_file(model: Path) -> Path:
 def _shown(console: Console | None) -> bool:
     # A bar that is redirected to a file would only leave blank lines there.
     return console is not None and not console.quiet and Console(stderr=True).is_terminal
-
-
-__all__ = [
-    "Dataset",
-    "Journey",
-    "SegwrightError",
-    "check",
-    "evaluate",
-    "export",
-    "predict",
-    "quickstart",
-    "repair",
-    "train",
-]

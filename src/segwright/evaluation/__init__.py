@@ -1,1 +1,1 @@
-"""How good a model is: scores with intervals, reports, comparisons."""
+"""How good a model is: scores with intervals, reports."""

@@ -199,7 +199,7 @@ def prove(path: Path, checkpoint: Checkpoint, facts: ModelFacts) -> float:
                 raise GateError(
                     f"The exported file differs from PyTorch by up to {difference.max():.2g} in probability on pictures of "
                     f"{size_hw[1]}x{size_hw[0]} (at most {accepted[0]:g} is accepted, {accepted[1]:g} on average), so nothing was "
-                    "written; try another --opset or another model."
+                    "written; try another model."
                 )
             largest = max(largest, float(difference.max()))
     return largest

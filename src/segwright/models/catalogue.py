@@ -25,6 +25,8 @@ LUMA = (0.299, 0.587, 0.114)
 """Weights of R, G, B in grey (ITU-R BT.601)."""
 
 DEFAULT_ENCODER = "resnet34"
+DEFAULT_ENCODERS = {"DPT": "tu-vit_tiny_patch16_224"}
+"""DPT takes vision transformers only."""
 
 LEAST_SIDES = {"PAN": 128}
 """PAN pools its deepest map three times, and nothing is left of it below this size."""
@@ -103,14 +105,15 @@ def _lraspp(recipe: ModelRecipe, channels_out: int, pretrained: bool) -> nn.Modu
 def _smp(recipe: ModelRecipe, channels_out: int, pretrained: bool) -> nn.Module:
     import segmentation_models_pytorch as smp
 
-    _require_encoder(recipe.encoder or DEFAULT_ENCODER)
+    encoder = recipe.encoder or DEFAULT_ENCODERS.get(recipe.model, DEFAULT_ENCODER)
+    _require_encoder(encoder)
     # Its client retries for half a minute and logs every try; our own sentence says it once.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
 
     def made(**options: Any) -> nn.Module:
         body: nn.Module = smp.create_model(
             recipe.model,
-            encoder_name=recipe.encoder or DEFAULT_ENCODER,
+            encoder_name=encoder,
             encoder_weights="imagenet" if pretrained else None,
             in_channels=recipe.channels_in,
             classes=channels_out,
@@ -127,7 +130,7 @@ def _smp(recipe: ModelRecipe, channels_out: int, pretrained: bool) -> nn.Module:
     except (KeyError, ValueError, TypeError, AttributeError, RuntimeError, NotImplementedError) as error:
         said = str(error).strip("'\"").splitlines()[0][:300] if str(error) else type(error).__name__
         raise RecipeError(
-            f"{recipe.model} cannot be built with the encoder {recipe.encoder or DEFAULT_ENCODER!r} ({said}); choose another --encoder."
+            f"{recipe.model} cannot be built with the encoder {encoder!r} ({said}); choose another --encoder."
         ) from error
 
 

@@ -2,7 +2,7 @@
 
 torchvision offers LR-ASPP only on the large backbone, and keeps MobileNetV3's batch-norm momentum at 0.01: after a few
 hundred steps the running statistics still describe the random start, and a network with a training loss of 0.02 scores
-an IoU of 0.0. Ours is 0.1, and training re-estimates the statistics besides (`training/fit.py`).
+an IoU of 0.0. Ours is 0.1, and training re-estimates the statistics besides (`training/segmenter.py`).
 """
 
 from __future__ import annotations
