@@ -124,8 +124,11 @@ def evaluate(
 
     data, classes_csv = _data_of(model, data, classes_csv)
     predictor = load(model)
-    recipe = predictor.engine.facts.provenance.get("recipe", {})
-    samples, classes = chosen_samples(data, split, classes_csv=classes_csv, settings=recipe)
+    provenance = predictor.engine.facts.provenance
+    recipe = provenance.get("recipe", {})
+    # Pictures that training cut off as val are no train pictures; in any other data set they are.
+    learnt_here = provenance.get("data") == data.resolve().name
+    samples, classes = chosen_samples(data, split, classes_csv=classes_csv, settings=recipe if learnt_here else None)
     curves = _curves(model)
     return measure(
         predictor,
@@ -234,7 +237,8 @@ def chosen_samples(
         everything = tuple(s for part in dataset.splits.values() for s in part if s.mask is not None)
         return everything, dataset.classes
     on_disk = dataset.splits.get(split, ())
-    if any(s.mask is not None for s in on_disk) and not (split == "train" and "val" not in dataset.splits):
+    cut_by_training = settings is not None and split == "train" and "val" not in dataset.splits
+    if any(s.mask is not None for s in on_disk) and not cut_by_training:
         return on_disk, dataset.classes
     parts = divide(dataset, val_share=recipe.data.val_share, seed=recipe.fit.seed)
     if not parts.get(split):
@@ -291,12 +295,13 @@ def quickstart(
 
     console = console or Console(quiet=True)
     started = time.monotonic()
-    recipe = named_recipe("card" if data is None else "multiclass").with_settings(
-        model="lraspp_mobilenet_v3_small", minutes=minutes, batch_size=16, lr=4e-3, small_share=0.7, patience=0
-    )
+    settings: dict[str, Any] = {"model": "lraspp_mobilenet_v3_small", "batch_size": 16, "lr": 4e-3}
+    settings |= {"minutes": minutes, "small_share": 0.7, "patience": 0}
+    named_recipe("card").with_settings(**settings)  # impossible minutes are refused before anything is drawn
     require_free(out)
     require_writable(out)
     say = _Steps(console)
+    drawn = data is None
     if data is None:
         from segwright.data.cards import synthesize_cards
 
@@ -311,6 +316,8 @@ def quickstart(
         )
     say("Train LR-ASPP on MobileNetV3 small")
     run_folder = out / "run"
+    kind = "card" if drawn else ("binary" if len(found.dataset.classes) == 2 else "multiclass")
+    recipe = named_recipe(kind).with_settings(**settings)
     train(data, recipe, run_folder, console=console)
     say("Export to ONNX and prove the file equal to the model")
     file, certificate = export(run_folder, data=data, console=console)
@@ -324,7 +331,7 @@ def quickstart(
     samples, _ = chosen_samples(data, split, settings=recipe.to_dict())
     _overlays(run_folder, samples[:24], out / "predictions", console)
     seconds = time.monotonic() - started
-    _farewell(console, data, out, file, seconds)
+    _farewell(console, recipe, data, out, file, seconds)
     return Journey(out, report, certificate, seconds)
 
 
@@ -345,7 +352,7 @@ def _overlays(model: Path, samples: tuple[Sample, ...], out: Path, console: Cons
     predict_samples(load(model), samples, out, progress=_shown(console))
 
 
-def _farewell(console: Console, data: Path, out: Path, file: Path, seconds: float) -> None:
+def _farewell(console: Console, recipe: Recipe, data: Path, out: Path, file: Path, seconds: float) -> None:
     from segwright.export.parity import certificate_path
 
     places = {
@@ -364,7 +371,7 @@ def _farewell(console: Console, data: Path, out: Path, file: Path, seconds: floa
     for line in (
         f"segwright predict {file} YOUR_PICTURES --out predictions",
         f"segwright evaluate {out / 'run'} {data} --split val",
-        f"segwright train {data} --recipe card --minutes 60 --out runs/card",
+        f"segwright train {data} --recipe {recipe.name} --minutes 60",
     ):
         console.print(f"  {line}", highlight=False, soft_wrap=True)
 

@@ -330,7 +330,7 @@ def _warnings(report: Report, left_out: int) -> list[str]:
             f"It is not certain that the model is better than a constant answer: the interval of its {name} reaches down to "
             f"{number(score.low)}, and answering one class for every pixel scores {number(constant)}."
         )
-    if report.split.lower() == "train":
+    if report.split.lower() == "train" and report.model.get("provenance", {}).get("data") == report.data:
         said.append("These are pictures the model was trained on; the scores say nothing about new ones.")
     if len(report.pictures) < LEAST_PICTURES:
         said.append(

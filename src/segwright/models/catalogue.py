@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -102,6 +103,10 @@ def _lraspp(recipe: ModelRecipe, channels_out: int, pretrained: bool) -> nn.Modu
 def _smp(recipe: ModelRecipe, channels_out: int, pretrained: bool) -> nn.Module:
     import segmentation_models_pytorch as smp
 
+    _require_encoder(recipe.encoder or DEFAULT_ENCODER)
+    # Its client retries for half a minute and logs every try; our own sentence says it once.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+
     def made(**options: Any) -> nn.Module:
         body: nn.Module = smp.create_model(
             recipe.model,
@@ -124,6 +129,37 @@ def _smp(recipe: ModelRecipe, channels_out: int, pretrained: bool) -> nn.Module:
         raise RecipeError(
             f"{recipe.model} cannot be built with the encoder {recipe.encoder or DEFAULT_ENCODER!r} ({said}); choose another --encoder."
         ) from error
+
+
+def _require_encoder(name: str) -> None:
+    import segmentation_models_pytorch as smp
+
+    known = smp.encoders.get_encoder_names()
+    if name in known or name.startswith("tu-"):
+        return
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+    hint = (
+        f"did you mean {' or '.join(near)}?"
+        if near
+        else "segmentation-models-pytorch lists its encoders, timm's begin with tu-."
+    )
+    raise RecipeError(f"There is no encoder {name!r}; {hint}")
+
+
+def require_possible(recipe: ModelRecipe) -> None:
+    """Refuse before any work what `build` would refuse after reading the data.
+
+    Raises:
+        RecipeError: unknown model.
+        ModelError: the weights file does not exist.
+    """
+    canonical(recipe.model)
+    if recipe.weights not in {"none", "imagenet"} and not Path(recipe.weights).is_file():
+        raise _no_file(Path(recipe.weights))
+
+
+def _no_file(path: Path) -> ModelError:
+    return ModelError(f"The weights file {path} does not exist; check the path, or start without: --weights none.")
 
 
 BUILDERS: Mapping[str, Callable[[ModelRecipe, int, bool], nn.Module]] = {
@@ -199,7 +235,7 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
         ModelError: missing, damaged, or holding more than tensors.
     """
     if not path.is_file():
-        raise ModelError(f"The weights file {path} does not exist; check the path, or start without: --weights none.")
+        raise _no_file(path)
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file

@@ -25,7 +25,7 @@ from segwright.data.loaders import Draw, Pairs, Splits, stack
 from segwright.data.sample import Sample, image_size_hw
 from segwright.data.splits import divide
 from segwright.errors import DataError, RecipeError, SegwrightError, UserError
-from segwright.models.catalogue import Network, build
+from segwright.models.catalogue import Network, build, require_possible
 from segwright.outputs import require_free, require_writable, write_text
 from segwright.recipe import SIZE_MULTIPLE, Recipe, to_yaml
 from segwright.training.keeper import Bar, CheckPace, Keeper, answers
@@ -75,6 +75,7 @@ def train(
     """
     console = console or Console(quiet=True)
     require_free(out)
+    require_possible(recipe.model)
     dataset = find_dataset(data, classes_csv=classes_csv, mask_suffix=recipe.data.mask_suffix)
     refuse_unhealthy(dataset)
     parts = divide(dataset, val_share=recipe.data.val_share, seed=recipe.fit.seed)
