@@ -7,7 +7,9 @@ command line's help cost nothing.
 from __future__ import annotations
 
 import os
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -77,3 +79,18 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return __all__
+
+
+class _FrontDoor(ModuleType):
+    """Keeps `export` and `predict` the functions they are said to be.
+
+    Importing `segwright.export.onnx` makes Python store the folder `export` as an attribute of this module, where it would
+    hide the function of that name. Files in the folder are found all the same, with `from segwright.export import onnx`.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _FrontDoor
