@@ -57,9 +57,7 @@ def good_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def good_run(good_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder as training leaves it, with random weights."""
     folder = tmp_path_factory.mktemp("good") / "run"
-    recipe = Recipe(
-        data=DataRecipe(height=64, width=64), model=ModelRecipe(model="lraspp_mobilenet_v3_small")
-    )
+    recipe = Recipe(data=DataRecipe(height=64, width=64), model=ModelRecipe(model="lraspp_mobilenet_v3_small"))
     classes = Classes(names=("background", "disc"))
     weights = build(recipe.model, classes.channels).state_dict()
     Checkpoint(recipe=recipe, classes=classes, weights=weights).save(folder / "best.safetensors")
@@ -238,7 +236,9 @@ def test_synth_refuses_numbers(setting: tuple[str, str], tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("place", ["below a file", "/dev/null/out", "/proc/segwright/out"])
-@pytest.mark.parametrize("command", ["synth", "check json", "check fix", "train", "evaluate", "predict", "export", "quickstart"])
+@pytest.mark.parametrize(
+    "command", ["synth", "check json", "check fix", "train", "evaluate", "predict", "export", "quickstart"]
+)
 def test_an_unwritable_place(command: str, place: str, good_data: Path, good_run: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     out = tmp_path / "file" / "out" if place == "below a file" else Path(place)
@@ -326,7 +326,10 @@ def bad_model(kind: str, place: Path, good_run: Path) -> Path:
 
 
 BAD_MODELS = [
-    *(f"{what}.safetensors" for what in ("absent", "truncated", "header", "empty", "noise", "foreign", "bomb", "folder")),
+    *(
+        f"{what}.safetensors"
+        for what in ("absent", "truncated", "header", "empty", "noise", "foreign", "bomb", "folder")
+    ),
     *(f"{what}.onnx" for what in ("absent", "truncated", "empty", "noise", "foreign", "bomb", "folder")),
     "bomb.pt",
     "torch bomb.pt",

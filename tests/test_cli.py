@@ -14,7 +14,17 @@ from segwright.recipe import FitRecipe, Recipe, named_recipe, read_yaml
 from tests.command import refused, segwright, succeeded
 
 ALL_COMMANDS = [*((name,) for name in cli.COMMANDS), ("synth",), *(("synth", name) for name in cli.SYNTH)]
-HEAVY = {"torch", "torchvision", "numpy", "cv2", "PIL", "lightning", "onnx", "onnxruntime", "segmentation_models_pytorch"}
+HEAVY = {
+    "torch",
+    "torchvision",
+    "numpy",
+    "cv2",
+    "PIL",
+    "lightning",
+    "onnx",
+    "onnxruntime",
+    "segmentation_models_pytorch",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -104,7 +114,15 @@ def test_a_misspelt_model(model: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("train",), ("evaluate",), ("predict", "x"), ("synth", "cards"), ("train", "x", "--epochs", "many"), ("train", "x", "--lr")]
+    "arguments",
+    [
+        ("train",),
+        ("evaluate",),
+        ("predict", "x"),
+        ("synth", "cards"),
+        ("train", "x", "--epochs", "many"),
+        ("train", "x", "--lr"),
+    ],
 )
 def test_what_is_missing_or_no_number(arguments: tuple[str, ...]) -> None:
     refused(*arguments)

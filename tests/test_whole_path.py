@@ -80,7 +80,9 @@ def test_something_was_learnt(run: Path) -> None:
     assert best["scores"]["val_iou"] > 0.2
 
 
-def test_run_and_exported_files_score_the_same(run: Path, fixed: Path, any_size: Path, data: Path, tmp_path: Path) -> None:
+def test_run_and_exported_files_score_the_same(
+    run: Path, fixed: Path, any_size: Path, data: Path, tmp_path: Path
+) -> None:
     said = succeeded("evaluate", run, "--out", tmp_path / "run")
     assert "report.html" in said
     succeeded("evaluate", fixed, data, "--out", tmp_path / "fixed")
@@ -162,7 +164,13 @@ def test_nothing_else_is_public() -> None:
         "namespace = {}\nexec('from segwright import *', namespace)\n"
         "assert set(segwright.__all__) <= set(namespace)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env={"PYTHONPATH": ":".join(sys.path)})
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PYTHONPATH": ":".join(sys.path)},
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == ""
 
