@@ -5,7 +5,6 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-OUT ?= quickstart
 MINUTES ?= 3
 
 help: ## list the targets
@@ -21,8 +20,8 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[onnx,dev]'
 	@touch $@
 
-quickstart: $(READY) ## the main job from end to end; DATA=folder for your own pictures, MINUTES=3 of training, OUT=quickstart
-	$(BIN)/segwright quickstart $(if $(DATA),--data "$(DATA)") --out "$(OUT)" --minutes $(MINUTES)
+quickstart: $(READY) ## the main job from end to end; DATA=folder for your own pictures, MINUTES=3 of training, OUT=new folder
+	$(BIN)/segwright quickstart $(if $(DATA),--data "$(DATA)") $(if $(OUT),--out "$(OUT)") --minutes $(MINUTES)
 
 test: lint types tests ## linter, type checker and all tests but the slow ones
 

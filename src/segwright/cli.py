@@ -291,20 +291,18 @@ def models() -> int:
     return OK
 
 
-def quickstart(
-    *, data: Path | None = None, out: Path = Path("quickstart"), minutes: float = 3.0, count: int = 1000
-) -> int:
+def quickstart(*, data: Path | None = None, out: Path | None = None, minutes: float = 3.0, count: int = 1000) -> int:
     """Run the main job from end to end, on synthetic cards or your own pictures.
 
     Args:
         data: Your own folder with pictures and masks; default a synthetic card data set is drawn.
-        out: New folder for everything.
+        out: New folder for everything; default quickstart, numbered.
         minutes: Of training.
         count: Synthetic pictures to draw.
     """
     from segwright import workflows
 
-    workflows.quickstart(data, out, minutes=minutes, count=count, console=_console())
+    workflows.quickstart(data, out or _fresh(Path("quickstart")), minutes=minutes, count=count, console=_console())
     return OK
 
 

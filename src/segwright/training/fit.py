@@ -242,6 +242,7 @@ def provenance(dataset: Dataset, splits: Splits, pace: Pace) -> dict[str, Any]:
         "torch": torch.__version__,
         "python": platform.python_version(),
         "cores": os.cpu_count() or 1,
+        "threads": torch.get_num_threads(),
         "licence": {"code": "Apache-2.0", "weights": "as the data allows", "data": "see the data set"},
     }
 
