@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from segwright.classes import IGNORED
 from segwright.data.augment import LEVELS, Variation, augmented
 from segwright.preprocess import place_image, placement
-from segwright.recipe import Fit
+from segwright.recipe import Fit, Level
 
 SIZES = st.tuples(st.integers(1, 90), st.integers(1, 90))
 GEOMETRY = ("flip", "scale", "rotate", "shear", "perspective", "shift")
@@ -69,9 +69,9 @@ def test_a_picture_of_the_right_size_is_not_touched() -> None:
 
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("fit", ["pad", "stretch"])
-def test_picture_and_mask_stay_together(level: str, fit: Fit) -> None:
+def test_picture_and_mask_stay_together(level: Level, fit: Fit) -> None:
     image, class_map = drawing()
-    variation = geometry_of(LEVELS[level])  # type: ignore[index]
+    variation = geometry_of(LEVELS[level])
     for seed in range(40):
         seen, labels = augmented(image, class_map, (128, 96), fit, variation, (seed,))
         bright = seen[..., 0] >= 128
@@ -86,9 +86,9 @@ def test_picture_and_mask_stay_together(level: str, fit: Fit) -> None:
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_nothing_outside_the_picture_counts(level: str) -> None:
+def test_nothing_outside_the_picture_counts(level: Level) -> None:
     white = np.full((60, 40, 3), 255, np.uint8)
-    variation = geometry_of(LEVELS[level])  # type: ignore[index]
+    variation = geometry_of(LEVELS[level])
     for seed in range(30):
         seen, labels = augmented(white, np.zeros((60, 40), np.uint8), (96, 96), "pad", variation, (seed,))
         assert set(np.unique(labels)) <= {0, IGNORED}
@@ -97,11 +97,11 @@ def test_nothing_outside_the_picture_counts(level: str) -> None:
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_a_pure_function_of_its_seed(level: str) -> None:
+def test_a_pure_function_of_its_seed(level: Level) -> None:
     image, class_map = picture(50, 70), drawing(50, 70)[1]
     before = image.copy(), class_map.copy()
-    variation = LEVELS[level]  # type: ignore[index]
-    results = []
+    variation = LEVELS[level]
+    results: list[tuple[np.ndarray, np.ndarray]] = []
     for seed in ((1, 2, 3), (1, 2, 3), (1, 2, 4)):
         np.random.default_rng().random(3)
         cv2.setRNGSeed(len(results))
@@ -116,19 +116,19 @@ def test_a_pure_function_of_its_seed(level: str) -> None:
 @pytest.mark.parametrize("level", LEVELS)
 @given(image_hw=SIZES, size_hw=SIZES, seed=st.integers(0, 2**40), fit=st.sampled_from(["pad", "stretch"]))
 def test_any_size_gives_a_sample(
-    level: str, image_hw: tuple[int, int], size_hw: tuple[int, int], seed: int, fit: Fit
+    level: Level, image_hw: tuple[int, int], size_hw: tuple[int, int], seed: int, fit: Fit
 ) -> None:
     class_map = np.full(image_hw, 3, np.uint8)
-    variation = LEVELS[level]  # type: ignore[index]
+    variation = LEVELS[level]
     seen, labels = augmented(picture(*image_hw), class_map, size_hw, fit, variation, (seed,))
-    assert (seen.shape, seen.dtype) == ((*size_hw, 3), np.uint8)
-    assert (labels.shape, labels.dtype) == (size_hw, np.uint8)
+    assert (seen.shape, labels.shape) == ((*size_hw, 3), size_hw)
+    assert seen.dtype == labels.dtype == np.uint8
     assert set(np.unique(labels)) <= {3, IGNORED}
 
 
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("image_hw", [(1, 1), (1, 3000), (3000, 1), (2, 2), (33, 1025)])
-def test_strange_shapes(level: str, image_hw: tuple[int, int]) -> None:
+def test_strange_shapes(level: Level, image_hw: tuple[int, int]) -> None:
     for seed in range(20):
         seen, labels = augmented(
             picture(*image_hw),
@@ -136,7 +136,7 @@ def test_strange_shapes(level: str, image_hw: tuple[int, int]) -> None:
             (64, 96),
             "pad",
             LEVELS[level],
-            (seed,),  # type: ignore[index]
+            (seed,),
         )
         assert (seen.shape, labels.shape) == ((64, 96, 3), (64, 96))
 

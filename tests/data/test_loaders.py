@@ -10,11 +10,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segwright.classes import IGNORED
-from segwright.data import loaders
+from segwright.classes import IGNORED, Classes
 from segwright.data.augment import LEVELS, Variation
 from segwright.data.layouts import Dataset, find_dataset
 from segwright.data.loaders import Draw, Order, Pairs, Pictures, Splits, shrunk, stack
+from segwright.data.sample import Sample, read_pair
 from segwright.errors import DataError
 from segwright.recipe import DataRecipe, Fit, FitRecipe, Recipe
 from tests.tiny import make_dataset
@@ -127,8 +127,12 @@ def test_loading_processes_change_nothing(dataset: Dataset) -> None:
 
 def test_pictures_are_decoded_once(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[str] = []
-    read = loaders.read_pair
-    monkeypatch.setattr(loaders, "read_pair", lambda s, c: decoded.append(s.key) or read(s, c))  # type: ignore[func-returns-value]
+
+    def counted(sample: Sample, classes: Classes) -> tuple[np.ndarray, np.ndarray]:
+        decoded.append(sample.key)
+        return read_pair(sample, classes)
+
+    monkeypatch.setattr("segwright.data.loaders.read_pair", counted)
     pictures = Pictures(dataset.splits["train"], dataset.classes, recipe_of(), Variation())
     draws = [Draw(n, (0,), (32, 64)) for n in range(len(pictures))]
     first = [pictures[draw][0] for draw in draws]
@@ -168,7 +172,7 @@ def test_shrinking_never_enlarges(image_hw: tuple[int, int], size_hw: tuple[int,
     assert small.shape[:2] == labels.shape
     assert labels.shape[0] <= image_hw[0]
     assert labels.shape[1] <= image_hw[1]
-    assert (small.dtype, labels.dtype) == (np.uint8, np.uint8)
+    assert small.dtype == labels.dtype == np.uint8
     assert (small == 9).all()
     assert (labels == 2).all()
     # Never smaller than the network needs, but for rounding.

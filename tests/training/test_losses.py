@@ -95,7 +95,7 @@ def test_ignored_pixels_have_no_say(classes: Classes, name: str) -> None:
     logits, truth = made_up(classes)
     logits.requires_grad_()
     loss = build_loss(name, classes, label_smoothing=0.1 if name == "ce" else 0.0)
-    loss(logits, truth).backward()
+    loss(logits, truth).backward()  # type: ignore[no-untyped-call]
     assert logits.grad is not None
     ignored = (truth == IGNORED)[:, None].expand_as(logits)
     assert float(logits.grad[ignored].abs().max()) == 0.0
@@ -110,7 +110,7 @@ def test_a_batch_without_a_single_pixel_that_counts(classes: Classes, name: str)
     logits.requires_grad_()
     loss = build_loss(name, classes)(logits, torch.full_like(truth, IGNORED))
     assert float(loss.detach()) == 0.0
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     assert logits.grad is not None
     assert float(logits.grad.abs().max()) == 0.0
 

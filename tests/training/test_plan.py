@@ -1,10 +1,9 @@
 from __future__ import annotations
 
 import pytest
-
-from segwright.training import plan as plan_module
-from segwright.training.plan import FIRST, LAST, WARM_UP, Plan
 from tests.training.conftest import tiny_recipe
+
+from segwright.training.plan import FIRST, LAST, WARM_UP, Plan
 
 
 def rates(plan: Plan, steps: int) -> list[float]:
@@ -38,7 +37,7 @@ def test_past_the_end_stays_at_the_end() -> None:
 
 def test_minutes_follow_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
-    monkeypatch.setattr(plan_module.time, "monotonic", lambda: now)
+    monkeypatch.setattr("segwright.training.plan.time.monotonic", lambda: now)
     plan = Plan(tiny_recipe(minutes=2.0, lr=1.0, small_share=0.5, size_hw=(128, 192)), 7, started=1000.0)
     assert plan.progress == 0.0
     now = 1012.0
