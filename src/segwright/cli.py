@@ -160,6 +160,8 @@ def train(
         classes: Class table to use instead of the data's classes.csv.
         settings: Overrides.
     """
+    import json as json_module
+
     from segwright import workflows
 
     chosen = _recipe(recipe_name, settings)
@@ -173,7 +175,13 @@ def train(
         raise UserError(f"Training was stopped; {left}.") from None
     scores = "  ".join(f"{name} {score:.4f}" for name, score in run.scores.items())
     console.print(f"{scores}\n{run.steps} steps, {run.images_per_second:.1f} images/s", highlight=False)
-    console.print(f"The run lies in {folder}. Next: segwright evaluate {folder}", soft_wrap=True, highlight=False)
+    # Evaluation takes the test pictures; data without any is measured on those of the checks.
+    split = (
+        "" if json_module.loads((folder / "splits.json").read_text(encoding="utf-8")).get("test") else " --split val"
+    )
+    console.print(
+        f"The run lies in {folder}. Next: segwright evaluate {folder}{split}", soft_wrap=True, highlight=False
+    )
     return OK
 
 

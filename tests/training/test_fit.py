@@ -10,8 +10,6 @@ import pytest
 import torch
 from PIL import Image
 from rich.console import Console
-from tests.tiny import make_dataset
-from tests.training.conftest import tiny_recipe
 
 from segwright import checkpoint
 from segwright.data.loaders import Batch
@@ -19,6 +17,10 @@ from segwright.errors import DataError, OutputError, RecipeError, UserError
 from segwright.recipe import Recipe, read_yaml
 from segwright.training import fit
 from segwright.training.segmenter import Segmenter
+from tests.command import succeeded
+from tests.tiny import make_dataset
+from tests.training.conftest import tiny_recipe
+from tests.training.tiny_network import NAME
 
 
 def same_weights(one: Path, other: Path) -> bool:
@@ -27,19 +29,19 @@ def same_weights(one: Path, other: Path) -> bool:
 
 
 def test_black_and_white_masks_are_learnt(binary_data: Path, tmp_path: Path) -> None:
-    run = fit.train(binary_data, tiny_recipe(epochs=25), tmp_path / "run")
+    run = fit.train(binary_data, tiny_recipe(epochs=16, panels=0), tmp_path / "run")
     assert run.scores["val_iou"] > 0.5
-    assert run.steps == 25 * 3
+    assert run.steps == 16 * 3
     assert run.images_per_second > 0
 
 
 def test_a_network_whose_statistics_lag_is_learnt_too(binary_data: Path, tmp_path: Path) -> None:
-    run = fit.train(binary_data, tiny_recipe("forgetful", epochs=25), tmp_path / "run")
+    run = fit.train(binary_data, tiny_recipe("forgetful", epochs=16, panels=0), tmp_path / "run")
     assert run.scores["val_iou"] > 0.5
 
 
 def test_three_classes_in_colour_are_learnt(colour_data: Path, tmp_path: Path) -> None:
-    run = fit.train(colour_data, tiny_recipe(epochs=30), tmp_path / "run")
+    run = fit.train(colour_data, tiny_recipe(epochs=20, panels=0), tmp_path / "run")
     assert run.scores["val_iou"] > 0.5
     assert len(checkpoint.load(run.folder).classes) == 3
 
@@ -203,6 +205,17 @@ def test_the_automatic_size_follows_the_pictures(
     samples = tuple(Sample(p.stem, p) for p in sorted(data.glob("*.png")))
     assert fit.with_size(Recipe(), samples).data.size_hw == expected
     assert fit.with_size(tiny_recipe(), samples) == tiny_recipe()
+
+
+def test_the_advice_at_the_end_can_be_followed(tmp_path: Path) -> None:
+    data = make_dataset(tmp_path / "data", splits={"train": 6, "val": 2}, size_hw=(64, 64))
+    said = succeeded(
+        *("train", data, "--out", tmp_path / "run", "--model", NAME, "--epochs", "1", "--precision", "fp32"),
+        *("--batch-size", "4", "--panels", "0"),
+    )
+    advice = said.rpartition("Next: segwright ")[2].split()
+    assert advice[-2:] == ["--split", "val"]
+    succeeded(*advice)
 
 
 def test_a_taken_folder_and_a_missing_gpu(binary_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
