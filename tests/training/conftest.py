@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.tiny import make_dataset
-from tests.training.tiny_network import NAME, build_forgetful, build_tiny
 
 from segwright.models import catalogue
 from segwright.recipe import DataRecipe, FitRecipe, Level, ModelRecipe, Recipe
+from tests.tiny import make_dataset
+from tests.training.tiny_network import NAME, build_forgetful, build_tiny
 
 MakeRecipe = Callable[..., Recipe]
 

@@ -10,8 +10,6 @@ import pytest
 import torch
 from PIL import Image
 from rich.console import Console
-from tests.tiny import make_dataset
-from tests.training.conftest import tiny_recipe
 
 from segwright import checkpoint
 from segwright.data.loaders import Batch
@@ -19,6 +17,8 @@ from segwright.errors import DataError, OutputError, RecipeError, UserError
 from segwright.recipe import Recipe, read_yaml
 from segwright.training import fit
 from segwright.training.segmenter import Segmenter
+from tests.tiny import make_dataset
+from tests.training.conftest import tiny_recipe
 
 
 def same_weights(one: Path, other: Path) -> bool:

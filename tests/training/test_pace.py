@@ -4,13 +4,13 @@ import copy
 
 import pytest
 import torch
-from tests.training.tiny_network import Tiny
 from torch import nn
 
 from segwright.errors import RecipeError
 from segwright.models.catalogue import build
 from segwright.recipe import ModelRecipe
 from segwright.training.pace import Pace, choose, computing, keep_memory
+from tests.training.tiny_network import Tiny
 
 GROUPED = Pace("bf16", True, "")
 needs_bf16 = pytest.mark.skipif(

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import pytest
-from tests.training.conftest import tiny_recipe
 
 from segwright.training.plan import FIRST, LAST, WARM_UP, Plan
+from tests.training.conftest import tiny_recipe
 
 
 def rates(plan: Plan, steps: int) -> list[float]:

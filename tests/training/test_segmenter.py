@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.training.conftest import tiny_recipe
-from tests.training.tiny_network import Tiny
 from torch import nn
 
 from segwright import metrics
@@ -21,6 +19,8 @@ from segwright.training.losses import build_loss
 from segwright.training.pace import Pace
 from segwright.training.plan import Plan
 from segwright.training.segmenter import Segmenter, restate
+from tests.training.conftest import tiny_recipe
+from tests.training.tiny_network import Tiny
 
 PLAIN = Pace("fp32", False, "")
 NORMS = (nn.BatchNorm2d,)
