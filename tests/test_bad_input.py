@@ -600,7 +600,7 @@ def test_ctrl_c_while_measuring_or_predicting(command: str, good_data: Path, goo
     )
     code, err = interrupted(
         arguments,
-        (lambda: any(out.rglob("masks/*.png"))) if command == "predict" else lambda: time.monotonic() - begun > 10,
+        (lambda: any(out.rglob("masks/*.png"))) if command == "predict" else lambda: time.monotonic() - begun > 5,
         tmp_path,
     )
     one_sentence(err)

@@ -31,7 +31,7 @@ def field_sentences(kind: type[Any]) -> dict[str, str]:
     sentences: dict[str, str] = {}
     for node, below in itertools.pairwise(body):
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and isinstance(below, ast.Expr):
-            sentences[node.target.id] = inspect.cleandoc(str(ast.literal_eval(below.value)))
+            sentences[node.target.id] = " ".join(str(ast.literal_eval(below.value)).split())
     return sentences
 
 
