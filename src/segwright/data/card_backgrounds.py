@@ -60,7 +60,7 @@ def draw_background(rng: np.random.Generator, size_hw: tuple[int, int], *, tilt:
         rng: where all choices come from.
         size_hw: height and width of the picture.
         tilt: 0 when seen from straight above, 1 when the camera looks far along the surface.
-        plain: one surface only, nothing torn and no edge between two.
+        plain: one surface only, nothing torn, printed or made of keys, and no edge between two.
 
     Returns:
         (H, W, 3) uint8 RGB.
@@ -69,9 +69,10 @@ def draw_background(rng: np.random.Generator, size_hw: tuple[int, int], *, tilt:
     kind = 1.0 if plain else rng.random()
     if kind < 0.08:
         return _torn_shapes(rng, size_hw, unit)
-    ground = _seen_from(rng, _surface(rng, size_hw, unit), size_hw, tilt)
+    surfaces = SURFACES[:PRINTED_FROM] if plain else SURFACES
+    ground = _seen_from(rng, _surface(rng, size_hw, unit, surfaces), size_hw, tilt)
     if kind < 0.34:
-        other = _surface(rng, size_hw, unit)
+        other = _surface(rng, size_hw, unit, surfaces)
         ground = _joined(rng, ground, _seen_from(rng, other, size_hw, tilt), unit)
     return ground
 
@@ -94,10 +95,12 @@ def background_from_picture(rng: np.random.Generator, picture: Picture, size_hw:
     return np.ascontiguousarray(placed)
 
 
-def _surface(rng: np.random.Generator, size_hw: tuple[int, int], unit: float) -> Picture:
+def _surface(
+    rng: np.random.Generator, size_hw: tuple[int, int], unit: float, surfaces: tuple[tuple[float, Surface], ...]
+) -> Picture:
     """One of the surfaces, at its own scale."""
-    shares = np.array([share for share, _ in SURFACES])
-    surface = SURFACES[int(rng.choice(len(SURFACES), p=shares / shares.sum()))][1]
+    shares = np.array([share for share, _ in surfaces])
+    surface = surfaces[int(rng.choice(len(surfaces), p=shares / shares.sum()))][1]
     return surface(rng, size_hw, unit * log_uniform(rng, 0.7, 1.5))
 
 
@@ -370,6 +373,8 @@ SURFACES: tuple[tuple[float, Surface], ...] = (
     (0.03, _rug),
 )
 """Share and maker of each surface."""
+PRINTED_FROM = next(number for number, (_, made) in enumerate(SURFACES) if made is _page)
+"""From here on surfaces bear signs or keys, which resemble faces of cards."""
 
 
 # --- photo-like pictures ----------------------------------------------------------------------------------------
@@ -389,7 +394,7 @@ def photo_like(rng: np.random.Generator, size_hw: tuple[int, int]) -> Picture:
 
 def _torn_shapes(rng: np.random.Generator, size_hw: tuple[int, int], unit: float) -> Picture:
     """Dead leaves: shapes of all sizes, each torn from some surface, cover one another as objects do in photographs."""
-    sources = [_surface(rng, size_hw, unit), _surface(rng, size_hw, unit), photo_like(rng, size_hw)]
+    sources = [_surface(rng, size_hw, unit, SURFACES), _surface(rng, size_hw, unit, SURFACES), photo_like(rng, size_hw)]
     canvas = sources[0].copy()
     for _ in range(int(rng.integers(20, 90))):
         radius = log_uniform(rng, 10, 200) * unit

@@ -82,7 +82,7 @@ def draw_card(rng: np.random.Generator, long_side_px: int, *, playing_only: bool
     Args:
         rng: where all choices come from.
         long_side_px: how large to paint it.
-        playing_only: draw faces and backs of playing cards alone.
+        playing_only: draw clean faces and backs of playing cards alone.
 
     Returns:
         A `Sprite` with rounded corners.
@@ -97,7 +97,8 @@ def draw_card(rng: np.random.Generator, long_side_px: int, *, playing_only: bool
     kinds = kinds[:2] if playing_only else kinds
     shares = np.array([share for share, _ in kinds])
     which = int(rng.choice(len(kinds), p=shares / shares.sum()))
-    return _worn(rng, kinds[which][1](rng, long_side_px))
+    card = kinds[which][1](rng, long_side_px)
+    return card if playing_only else _worn(rng, card)
 
 
 def card_from_picture(rng: np.random.Generator, picture: Picture, long_side_px: int) -> Sprite:

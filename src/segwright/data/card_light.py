@@ -166,7 +166,7 @@ def _exposure(rng: np.random.Generator, exposed: Field, cards: Cover, *, even: b
     mean = float(exposed[::8, ::8].mean())
     kind = 0.0 if even else rng.random()
     if kind < 0.6:
-        target = rng.uniform(85, 150)
+        target = rng.uniform(110 if even else 85, 150)
     elif kind < 0.75:
         target = rng.uniform(135, 185)
     elif kind < 0.83:
