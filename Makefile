@@ -5,7 +5,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-MINUTES ?= 3
+MINUTES ?= 3.3
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -20,7 +20,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[onnx,dev]'
 	@touch $@
 
-quickstart: $(READY) ## the main job from end to end; DATA=folder for your own pictures, MINUTES=3 of training, OUT=new folder
+quickstart: $(READY) ## the main job from end to end; DATA=folder for your own pictures, MINUTES=3.3 of training, OUT=new folder
 	$(BIN)/segwright quickstart $(if $(DATA),--data "$(DATA)") $(if $(OUT),--out "$(OUT)") --minutes $(MINUTES)
 
 test: lint types tests ## linter, type checker and all tests but the slow ones

@@ -33,7 +33,7 @@ def main() -> None:
     if not cards.exists():
         segwright.synthesize_cards(cards, count=options.count, seed=options.seed)
     recipe = segwright.named_recipe("card").with_settings(
-        model=options.model, minutes=options.minutes, batch_size=16, lr=4e-3, small_share=0.75, ema=0.998, cache_gb=8.0
+        model=options.model, minutes=options.minutes, batch_size=8, lr=3e-3, small_share=0.65, ema=0.99, cache_gb=8.0
     )
     if not (run / "best.safetensors").exists():
         started = time.process_time()
@@ -53,8 +53,8 @@ def main() -> None:
     tables.write(
         "cards_real",
         "Real cards, found by a model that has only seen drawn ones",
-        f"{options.model}, random start, {options.count} synthetic pictures, {options.minutes:g} minutes of training "
-        f"(recipe card, seed {options.seed}; best check at step {kept.get('step', '?')}). {name} with its 95 % interval "
+        f"{options.model}, random start, {options.count} synthetic pictures, {options.minutes:g} minutes of training on "
+        f"{kept['threads']} thread(s) (recipe card; the best check was at step {kept['step']}). {name} with its 95 % interval "
         "over pictures. Repeat with: `python benchmarks/cards_real.py REAL`.",
         ["measured on", "pictures", name, "best constant answer"],
         rows,

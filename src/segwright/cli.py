@@ -312,7 +312,7 @@ def models() -> int:
     return OK
 
 
-def quickstart(*, data: Path | None = None, out: Path | None = None, minutes: float = 3.0, count: int = 1000) -> int:
+def quickstart(*, data: Path | None = None, out: Path | None = None, minutes: float = 3.3, count: int = 1000) -> int:
     """Run the main job from end to end, on synthetic cards or your own pictures.
 
     Args:

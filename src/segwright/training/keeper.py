@@ -149,24 +149,33 @@ class CheckPace(L.Callback):
     """In a run planned in minutes, check so rarely that checking takes at most a tenth of the time."""
 
     LEAST_RATIO = 9.0
+    NEVER = 1 << 40
+    """Lightning checks after passes whose number this divides."""
 
     def __init__(self) -> None:
-        self.epoch_started = self.check_started = 0.0
-        self.epoch_seconds = 0.0
+        self.pass_started = self.pass_seconds = 0.0
+        self.check_started = self.check_seconds = self.last_checked = 0.0
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start the watch."""
-        self.epoch_started = time.monotonic()
+        """Decide whether this pass will end with a check."""
+        self.pass_started = time.monotonic()
+        learnt = self.pass_started + self.pass_seconds - self.last_checked
+        due = learnt >= self.LEAST_RATIO * self.check_seconds
+        trainer.check_val_every_n_epoch = 1 if due else self.NEVER
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Note how long a pass takes; a check at its end, which Lightning makes before this, is left out."""
+        checked = self.last_checked - self.check_started if self.last_checked > self.pass_started else 0.0
+        self.pass_seconds = time.monotonic() - self.pass_started - checked
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Note how long the pictures before this check took."""
+        """Start the watch."""
         self.check_started = time.monotonic()
-        self.epoch_seconds = self.check_started - self.epoch_started
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Choose the number of passes between checks."""
-        took = time.monotonic() - self.check_started
-        trainer.check_val_every_n_epoch = max(1, round(self.LEAST_RATIO * took / max(self.epoch_seconds, 1e-3)))
+        """Note how long a check takes."""
+        self.last_checked = time.monotonic()
+        self.check_seconds = self.last_checked - self.check_started
 
 
 @torch.inference_mode()

@@ -120,7 +120,7 @@ class Segmenter(L.LightningModule):
 
     def _restating_batches(self) -> Iterator[torch.Tensor]:
         pictures, size = self.pairs.train_pictures, self.pairs.batch_size
-        count = min(MOST_RESTATED, max(len(pictures) // size // 4, 2))
+        count = min(MOST_RESTATED, max(len(pictures) // size // 8, 2))
         rng = np.random.default_rng((self.recipe.fit.seed, RESTATE, self.plan.step))
         chosen = rng.integers(0, len(pictures), (count, size))
         for number, row in enumerate(chosen):
