@@ -90,7 +90,8 @@ def test_pytorch_answers_as_its_network() -> None:
     assert answer.dtype == np.float32
     assert np.abs(answer - logits.sigmoid().numpy()).max() < 1e-5
     assert engine.facts.threshold == 0.4
-    assert engine.facts.provenance == {"data": "made up"}
+    assert engine.facts.provenance["data"] == "made up"
+    assert Recipe.from_dict(engine.facts.provenance["recipe"]) == checkpoint.recipe
 
 
 def test_read_only_pictures_are_taken_without_a_warning() -> None:

@@ -214,9 +214,14 @@ def test_few_pictures_and_rare_classes_have_no_interval(tmp_path: Path) -> None:
 
 def test_training_pictures_and_missing_masks_are_said(tmp_path: Path) -> None:
     samples = [*painted(tmp_path, 6, 3), Sample("bare", tmp_path / "p00.png")]
-    report = evaluate(FakePredictor(THREE), samples, THREE, split="train", data="made", progress=False)
+    predictor = FakePredictor(THREE)
+    facts = types.SimpleNamespace(name="net", provenance={"data": "made"})
+    predictor.engine = types.SimpleNamespace(name="fake", facts=facts)  # type: ignore[attr-defined]
+    report = evaluate(predictor, samples, THREE, split="train", data="made", progress=False)
     assert len(report.pictures) == 6
     assert any("trained on" in warning for warning in report.warnings)
+    elsewhere = evaluate(predictor, samples, THREE, split="train", data="other", progress=False)
+    assert not any("trained on" in warning for warning in elsewhere.warnings)
     assert any("1 pictures without a mask" in warning for warning in report.warnings)
 
 
