@@ -328,6 +328,8 @@ def quickstart(
     started = time.monotonic()
     recipe = quick_recipe("card", minutes)  # a wrong --minutes is refused before anything is drawn
     require_free(out)
+    if data is not None:
+        find_dataset(data)  # a wrong path leaves no folder behind
     require_writable(out)
     say = _Steps(console)
     drawn = data is None
