@@ -41,7 +41,7 @@ def recipe_flags() -> type[Any]:
     for part, kind in recipe.PARTS.items():
         sentences, types = field_sentences(kind), typing.get_type_hints(kind)
         for known in dataclasses.fields(kind):
-            parameter = Parameter(help=sentences[known.name], group=part.capitalize(), negative="")
+            parameter = Parameter(help=sentences[known.name].replace("`", ""), group=part.capitalize(), negative="")
             annotated: Any = Annotated[types[known.name] | None, parameter]
             fields.append((known.name, annotated, dataclasses.field(default=None)))
     made = dataclasses.make_dataclass("Settings", fields, kw_only=True)

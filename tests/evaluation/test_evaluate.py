@@ -263,7 +263,7 @@ def test_written_report_reads_back_and_names_no_place(tmp_path: Path, capsys: py
 
 def test_folders_are_cut_from_settings() -> None:
     raw = {
-        "a": "/home/me/x.pt",
+        "a": "/some/where/x.pt",
         "b": ["C:\\Users\\me\\y.pt", 3, None],
         "c": {"d": Path("/z/w")},
         "e": "runs/x and/or y",
