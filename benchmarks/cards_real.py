@@ -55,7 +55,8 @@ def main() -> None:
         "Real cards, found by a model that has only seen drawn ones",
         f"{options.model}, random start, {options.count} synthetic pictures, {options.minutes:g} minutes of training on "
         f"{kept['threads']} thread(s) (recipe card; the best check was at step {kept['step']}). {name} with its 95 % interval "
-        "over pictures. Repeat with: `python benchmarks/cards_real.py REAL`.",
+        f"over pictures. Repeat with: `python benchmarks/cards_real.py REAL --minutes {options.minutes:g} "
+        f"--count {options.count} --model {options.model}`.",
         ["measured on", "pictures", name, "best constant answer"],
         rows,
     )
