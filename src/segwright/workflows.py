@@ -260,13 +260,23 @@ def proof_samples(
     data: Path, *, classes_csv: Path | None = None, settings: dict[str, Any] | None = None
 ) -> tuple[tuple[Sample, ...], Classes]:
     """Pictures to prove an export on: test, else validation pictures; without masks too when there are no others."""
-    for split in ("test", "val", EVERYTHING):
-        try:
-            return chosen_samples(data, split, classes_csv=classes_csv, settings=settings)
-        except DataError:
-            continue
+    _, samples, classes = _held_out(data, classes_csv=classes_csv, settings=settings)
+    if samples:
+        return samples, classes
     dataset = find_dataset(data, classes_csv=classes_csv)
     return tuple(s for part in dataset.splits.values() for s in part), dataset.classes
+
+
+def _held_out(
+    data: Path, *, classes_csv: Path | None = None, settings: dict[str, Any] | None = None
+) -> tuple[str, tuple[Sample, ...], Classes]:
+    """Name and pictures of the split to judge a model by: test, else val, else all there is with masks."""
+    for split in ("test", "val"):
+        try:
+            return split, *chosen_samples(data, split, classes_csv=classes_csv, settings=settings)
+        except DataError:
+            continue
+    return EVERYTHING, *chosen_samples(data, EVERYTHING, classes_csv=classes_csv, settings=settings)
 
 
 @dataclass(frozen=True)
@@ -353,27 +363,16 @@ def quickstart(
     say("Export to ONNX and prove the file equal to the model")
     file, certificate = export_model(run_folder, data=data, console=console)
     console.print(f"  {certificate.sentence()}", highlight=False)
-    split = _measurable_split(data, recipe)
+    split, samples, _ = _held_out(data, settings=recipe.to_dict())
     say(f"Measure on the {split} pictures")
     extras = {"health": found.to_dict(), "parity": certificate.to_dict()}
     report = evaluate(run_folder, data, split=split, out=out / "report", console=console, extras=extras)
     print_report(report, console)
     say("Draw overlays")
-    samples, _ = chosen_samples(data, split, settings=recipe.to_dict())
     _overlays(run_folder, samples[:24], out / "predictions", console)
     seconds = time.monotonic() - started
     _farewell(console, recipe, data, out, file, seconds)
     return Journey(out, report, certificate, seconds)
-
-
-def _measurable_split(data: Path, recipe: Recipe) -> str:
-    for split in ("test", "val"):
-        try:
-            chosen_samples(data, split, settings=recipe.to_dict())
-        except DataError:
-            continue
-        return split
-    return EVERYTHING
 
 
 def _overlays(model: Path, samples: tuple[Sample, ...], out: Path, console: Console) -> None:

@@ -18,13 +18,12 @@ import torch
 from rich.console import Console
 
 from segwright import __version__, render
-from segwright.classes import Classes
 from segwright.data import health
 from segwright.data.layouts import Dataset, find_dataset
 from segwright.data.loaders import Draw, Pairs, Splits, stack
 from segwright.data.sample import Sample, image_size_hw
 from segwright.data.splits import divide
-from segwright.errors import DataError, RecipeError, SegwrightError, UserError
+from segwright.errors import DataError, RecipeError, UserError
 from segwright.models.catalogue import Network, build, require_possible
 from segwright.outputs import require_free, require_writable, write_text
 from segwright.recipe import SIZE_MULTIPLE, Recipe, to_yaml
@@ -256,11 +255,3 @@ def describe(network: Network, dataset: Dataset, splits: Splits, recipe: Recipe,
         f"{recipe.model.model}, {millions:.2f} M parameters, {recipe.data.width}x{recipe.data.height}, {length}, {pace.why}\n"
         f"{len(splits.train)} pictures to learn from, {len(splits.val)} to check with; classes: {names}"
     )
-
-
-def class_iou_name(classes: Classes) -> str:
-    """What `val_iou` means: the IoU of class 1 for two classes, else the mean over classes."""
-    return f"{classes.names[1]} IoU" if len(classes) == 2 else "mIoU"
-
-
-__all__ = ["Run", "SegwrightError", "class_iou_name", "train"]
