@@ -18,6 +18,7 @@ from segwright.recipe import (
     FitRecipe,
     ModelRecipe,
     Recipe,
+    RunRecipe,
     named_recipe,
     read_yaml,
     to_yaml,
@@ -170,7 +171,7 @@ def test_every_setting_has_its_sentence() -> None:
     import ast
     import inspect
 
-    for part in (DataRecipe, ModelRecipe, FitRecipe):
+    for part in (DataRecipe, ModelRecipe, FitRecipe, RunRecipe):
         body = ast.parse(inspect.getsource(part)).body[0]
         assert isinstance(body, ast.ClassDef)
         for statement, following in zip(body.body, body.body[1:], strict=False):

@@ -106,8 +106,6 @@ class FitRecipe:
     """Share of certainty taken from the true class in cross entropy, 0..0.5."""
     precision: Precision = "auto"
     """auto: FP16 autocast on CUDA, bfloat16 on a CPU where a short trial shows a gain, else FP32."""
-    device: Device = "auto"
-    """auto: CUDA where there is one, else the CPU."""
     small_share: float = 0.0
     """First share of the run that trains at half the size, four times as fast, 0..0.9."""
     clip: float = 255.0
@@ -116,8 +114,6 @@ class FitRecipe:
     """Decay of an exponential moving average of the weights that is what gets measured and kept; 0 switches it off."""
     patience: int = 10
     """Stop after this many checks without a better validation IoU; 0 never stops early."""
-    panels: int = 6
-    """Validation pictures drawn as picture | truth | prediction after each check."""
     seed: int = 0
     """Seed of everything random."""
 
@@ -133,7 +129,21 @@ class FitRecipe:
         _refuse(self.clip <= 0, "--clip must be positive.")
         _refuse(not 0.0 <= self.ema < 1.0, "--ema is a decay between 0 and 1, for example 0.99.")
         _refuse(not 0 <= self.seed < 2**32, f"--seed is a whole number from 0 to {2**32 - 1}, not {self.seed}.")
-        _refuse(self.patience < 0 or self.panels < 0, "--patience and --panels must be 0 or more.")
+        _refuse(self.patience < 0, "--patience must be 0 or more.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecipe:
+    """Where it is computed, and what is shown and kept while it goes. Nothing here changes what is learnt."""
+
+    device: Device = "auto"
+    """auto: CUDA where there is one, else the CPU."""
+    panels: int = 6
+    """Validation pictures drawn as picture | truth | prediction after each check."""
+
+    def __post_init__(self) -> None:
+        _refuse_wrong_kinds(self)
+        _refuse(self.panels < 0, "--panels must be 0 or more.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +154,7 @@ class Recipe:
     data: DataRecipe = field(default_factory=DataRecipe)
     model: ModelRecipe = field(default_factory=ModelRecipe)
     fit: FitRecipe = field(default_factory=FitRecipe)
+    run: RunRecipe = field(default_factory=RunRecipe)
 
     def __post_init__(self) -> None:
         _refuse_wrong_kinds(self)
@@ -185,7 +196,7 @@ class Recipe:
         return dataclasses.replace(self, **replaced)
 
 
-PARTS: dict[str, type[Any]] = {"data": DataRecipe, "model": ModelRecipe, "fit": FitRecipe}
+PARTS: dict[str, type[Any]] = {"data": DataRecipe, "model": ModelRecipe, "fit": FitRecipe, "run": RunRecipe}
 
 
 def multiclass() -> Recipe:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from segwright.models import catalogue
-from segwright.recipe import DataRecipe, FitRecipe, Level, ModelRecipe, Recipe
+from segwright.recipe import DataRecipe, Level, ModelRecipe, Recipe
 from tests.tiny import make_dataset
 from tests.training.tiny_network import NAME, build_forgetful, build_tiny
 
@@ -25,8 +25,7 @@ def tiny_recipe(model: str = NAME, size_hw: tuple[int, int] = (64, 64), augment:
         name="test",
         data=DataRecipe(height=size_hw[0], width=size_hw[1], augment=augment),
         model=ModelRecipe(model=model),
-        fit=FitRecipe(**settings),
-    )
+    ).with_settings(**settings)
 
 
 @pytest.fixture(scope="session")

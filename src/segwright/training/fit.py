@@ -201,9 +201,9 @@ def chosen_device(recipe: Recipe) -> str:
     Raises:
         RecipeError: CUDA was asked for and is not there.
     """
-    if recipe.fit.device == "cuda" and not torch.cuda.is_available():
+    if recipe.run.device == "cuda" and not torch.cuda.is_available():
         raise RecipeError("--device cuda was asked for, but PyTorch sees no CUDA GPU here; use --device cpu or auto.")
-    return "cuda" if recipe.fit.device != "cpu" and torch.cuda.is_available() else "cpu"
+    return "cuda" if recipe.run.device != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def draw_panels(segmenter: Segmenter, folder: Path, number: int) -> None:
@@ -215,7 +215,7 @@ def draw_panels(segmenter: Segmenter, folder: Path, number: int) -> None:
         number: of the check.
     """
     pictures = segmenter.pairs.val_pictures
-    count = min(segmenter.recipe.fit.panels, len(pictures))
+    count = min(segmenter.recipe.run.panels, len(pictures))
     if not count:
         return
     chosen = np.linspace(0, len(pictures) - 1, count).astype(int)
