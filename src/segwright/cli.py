@@ -143,12 +143,14 @@ def synth_cards(
 
 
 def train(
-    data: Path,
+    data: Path | None = None,
     /,
     *,
     recipe_name: Annotated[str, Parameter(name="--recipe")] = "multiclass",
     out: Path | None = None,
     classes: Path | None = None,
+    resume: Path | None = None,
+    gpus: int | None = None,
     settings: Annotated[Settings, Flags] = NOTHING_SAID,
 ) -> int:
     """Train a model. Settings not given come from the recipe.
@@ -158,21 +160,34 @@ def train(
         recipe_name: Name of a recipe (card, binary, multiclass) or a YAML file.
         out: New folder for the run; default runs/DATA-RECIPE, numbered.
         classes: Class table to use instead of the data's classes.csv.
+        resume: Go on with this run, which was stopped; it brings its data and settings.
+        gpus: Short for --device cuda --devices N; 0 for --device cpu.
         settings: Overrides.
     """
     import json as json_module
 
     from segwright import workflows
+    from segwright.outputs import first_process
 
-    chosen = _recipe(recipe_name, settings)
-    folder = out or _fresh(Path("runs") / f"{data.resolve().name}-{chosen.name}")
-    console = _console()
+    given = _given(settings) | _devices(gpus, settings)
+    console = _console(quiet=not first_process())
+    if resume is not None:
+        _refuse_with_resume(data, out, classes, recipe_name, given)
+        folder = resume
+    elif data is None:
+        raise UserError("Name the folder with pictures and masks: segwright train DATA (or --resume RUN).")
+    else:
+        chosen = _recipe(recipe_name, given)
+        folder = out or _fresh(Path("runs") / f"{data.resolve().name}-{chosen.name}")
     try:
-        run = workflows.train(data, chosen, folder, classes_csv=classes, console=console)
+        if data is None:
+            run = workflows.resume(folder, console=console, **given)
+        else:
+            run = workflows.train(data, chosen, folder, classes_csv=classes, console=console)
     except KeyboardInterrupt:
-        kept = (folder / "best.safetensors").is_file()
-        left = f"the best weights so far lie in {folder}" if kept else f"no check was finished; remove {folder}"
-        raise UserError(f"Training was stopped; {left}.") from None
+        raise UserError(f"Training was stopped; {_what_is_left(folder)}.") from None
+    if not first_process():
+        return OK
     scores = "  ".join(f"{name} {score:.4f}" for name, score in run.scores.items())
     console.print(f"{scores}\n{run.steps} steps, {run.images_per_second:.1f} images/s", highlight=False)
     # Evaluation takes the test pictures; data without any is measured on those of the checks.
@@ -300,7 +315,7 @@ def show_recipe(name: str = "multiclass", /, *, settings: Annotated[Settings, Fl
         name: Name of a recipe (card, binary, multiclass) or a YAML file.
         settings: Overrides.
     """
-    sys.stdout.write(recipe.to_yaml(_recipe(name, settings)))
+    sys.stdout.write(recipe.to_yaml(_recipe(name, _given(settings))))
     return OK
 
 
@@ -387,16 +402,55 @@ def _fail(reason: Exception | str, code: int) -> NoReturn:
     sys.exit(code)
 
 
-def _console() -> Any:
+def _console(*, quiet: bool = False) -> Any:
     from rich.console import Console
 
-    return Console()
+    return Console(quiet=quiet)
 
 
-def _recipe(name: str, settings: Any) -> recipe.Recipe:
+def _given(settings: Any) -> dict[str, Any]:
+    return {k: v for k, v in vars(settings).items() if v is not None}
+
+
+def _recipe(name: str, given: dict[str, Any]) -> recipe.Recipe:
     base = recipe.read_yaml(Path(name)) if name.endswith((".yaml", ".yml")) else recipe.named_recipe(name)
-    given = {k: v for k, v in vars(settings).items() if v is not None}
     return base.with_settings(**given) if given else base
+
+
+def _devices(gpus: int | None, settings: Any) -> dict[str, Any]:
+    if gpus is None:
+        return {}
+    if settings.device is not None or settings.devices is not None:
+        raise UserError("--gpus is short for --device and --devices; give one or the other.")
+    if gpus < -1:
+        raise UserError(f"--gpus is a number of GPUs, 0 for the CPU or -1 for every GPU, not {gpus}.")
+    return {"device": "cuda", "devices": gpus} if gpus else {"device": "cpu"}
+
+
+def _refuse_with_resume(
+    data: Path | None, out: Path | None, classes: Path | None, recipe_name: str, given: dict[str, Any]
+) -> None:
+    """A resumed run brings everything that decides what is learnt.
+
+    Raises:
+        UserError: something else was said about it.
+    """
+    free = {f.name for f in dataclasses.fields(recipe.RunRecipe)} - {"devices", "nodes", "strategy"}
+    said = {"DATA": data, "--out": out, "--classes": classes, "--recipe": recipe_name != "multiclass" or None}
+    said |= {f"--{name.replace('_', '-')}": value for name, value in given.items() if name not in free}
+    if settled := [name for name, value in said.items() if value is not None]:
+        raise UserError(
+            f"--resume goes on with the data and settings of its run; leave out {', '.join(settled)}, or start a new run "
+            "from its weights with --load-model RUN."
+        )
+
+
+def _what_is_left(folder: Path) -> str:
+    if (folder / "resume.pt").is_file():
+        return f"go on with: segwright train --resume {folder}"
+    if (folder / "best.safetensors").is_file():
+        return f"the best weights so far lie in {folder}"
+    return f"no check was finished; remove {folder}"
 
 
 def _fresh(folder: Path) -> Path:

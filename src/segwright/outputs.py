@@ -10,6 +10,18 @@ from pathlib import Path
 
 from segwright.errors import OutputError
 
+DATA_FILE = "data.json"
+"""In a run folder: where its data lies on this machine. It never leaves the folder."""
+
+
+def first_process() -> bool:
+    """Whether this process is the one that writes and prints, where several train together.
+
+    Lightning, torchrun and SLURM tell each process its number before it starts.
+    """
+    number = next((os.environ[name] for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID") if name in os.environ), "0")
+    return number == "0"
+
 
 def write_bytes(path: Path, data: bytes) -> Path:
     """Write a file so that a reader, or a power cut, never meets half of it.

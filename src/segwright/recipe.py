@@ -20,6 +20,7 @@ Fit = Literal["pad", "stretch"]
 Level = Literal["none", "light", "medium", "strong"]
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
 Device = Literal["auto", "cpu", "cuda"]
+Strategy = Literal["auto", "ddp", "fsdp"]
 
 SIZE_MULTIPLE = 32
 """Networks halve a picture up to five times; sizes that are multiples of this are never padded inside them."""
@@ -95,7 +96,9 @@ class FitRecipe:
     minutes: float = 0.0
     """Plan the run to fit into this many minutes of training instead of counting epochs; 0 counts epochs."""
     batch_size: int = 8
-    """Pictures per optimiser step."""
+    """Pictures that each device computes at once."""
+    accumulate: int = 1
+    """Batches whose gradients are added up before the weights move: batches as large as several without their memory."""
     lr: float = 2e-3
     """Peak learning rate of the one-cycle schedule."""
     weight_decay: float = 1e-2
@@ -114,6 +117,10 @@ class FitRecipe:
     """Decay of an exponential moving average of the weights that is what gets measured and kept; 0 switches it off."""
     patience: int = 10
     """Stop after this many checks without a better validation IoU; 0 never stops early."""
+    cool_down: int = 0
+    """First epochs in which the best weights are not yet looked for and patience is not yet counted."""
+    eval_step: int = 0
+    """Check after every so many optimiser steps instead of after each epoch; 0 does not."""
     seed: int = 0
     """Seed of everything random."""
 
@@ -122,6 +129,7 @@ class FitRecipe:
         _refuse(self.epochs < 1, f"--epochs must be at least 1, not {self.epochs}.")
         _refuse(self.minutes < 0, "--minutes must be positive, or 0 to count epochs.")
         _refuse(self.batch_size < 1, f"--batch-size must be at least 1, not {self.batch_size}.")
+        _refuse(self.accumulate < 1, f"--accumulate must be at least 1, not {self.accumulate}.")
         _refuse(not 0.0 < self.lr < 100.0, f"--lr must be a positive number such as 0.002, not {self.lr}.")
         _refuse(self.weight_decay < 0, "--weight-decay must be 0 or more.")
         _refuse(not 0.0 <= self.label_smoothing <= 0.5, "--label-smoothing must be between 0 and 0.5.")
@@ -130,20 +138,38 @@ class FitRecipe:
         _refuse(not 0.0 <= self.ema < 1.0, "--ema is a decay between 0 and 1, for example 0.99.")
         _refuse(not 0 <= self.seed < 2**32, f"--seed is a whole number from 0 to {2**32 - 1}, not {self.seed}.")
         _refuse(self.patience < 0, "--patience must be 0 or more.")
+        _refuse(self.eval_step < 0, "--eval-step is a number of optimiser steps, or 0 to check after each epoch.")
+        _refuse(
+            self.cool_down < 0 or (not self.minutes and self.cool_down >= self.epochs),
+            f"--cool-down must be less than --epochs, which is {self.epochs}, or no weights would be kept.",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecipe:
-    """Where it is computed, and what is shown and kept while it goes. Nothing here changes what is learnt."""
+    """Where it is computed, and what is shown and kept while it goes."""
 
     device: Device = "auto"
     """auto: CUDA where there is one, else the CPU."""
+    devices: int = 1
+    """GPUs of each machine to train on, or processes on a CPU; -1 takes every GPU. Each takes --batch-size pictures."""
+    nodes: int = 1
+    """Machines that train together; start the same command on each, with torchrun or SLURM."""
+    strategy: Strategy = "auto"
+    """How several devices work together: ddp keeps the whole network on each, fsdp shares it out; auto takes ddp."""
+    save_minutes: float = 5.0
+    """What --resume needs is saved at checks, and this often between them; 0 saves after every step."""
+    save_checkpoints: bool = False
+    """Also keep the weights of every epoch, in checkpoints/."""
     panels: int = 6
     """Validation pictures drawn as picture | truth | prediction after each check."""
 
     def __post_init__(self) -> None:
         _refuse_wrong_kinds(self)
         _refuse(self.panels < 0, "--panels must be 0 or more.")
+        _refuse(self.devices < 1 and self.devices != -1, "--devices must be at least 1, or -1 for every GPU.")
+        _refuse(self.nodes < 1, "--nodes must be at least 1.")
+        _refuse(self.save_minutes < 0, "--save-minutes must be 0 or more.")
 
 
 @dataclass(frozen=True, kw_only=True)

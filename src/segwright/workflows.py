@@ -14,7 +14,7 @@ from segwright.classes import Classes
 from segwright.data.layouts import find_dataset
 from segwright.data.sample import Sample
 from segwright.errors import DataError, GateError, ModelError, UserError
-from segwright.outputs import require_free, require_writable, write_text
+from segwright.outputs import DATA_FILE, require_free, require_writable
 from segwright.recipe import Recipe, named_recipe
 
 if TYPE_CHECKING:
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from segwright.export.parity import Certificate
     from segwright.predict.sinks import Summary
     from segwright.training.fit import Run
-
-DATA_FILE = "data.json"
-"""In a run folder: where its data lies on this machine. It never leaves the folder."""
 
 EVERYTHING = "all"
 """Name of the split that is every picture with a mask."""
@@ -89,10 +86,14 @@ def train(
     """Train a model; see `segwright.training.fit.train`. The run remembers where its data lies."""
     from segwright.training import fit
 
-    run = fit.train(data, recipe, out, classes_csv=classes_csv, console=console)
-    remembered = {"data": str(data.resolve()), "classes_csv": str(classes_csv.resolve()) if classes_csv else None}
-    write_text(out / DATA_FILE, json.dumps(remembered, indent=1) + "\n")
-    return run
+    return fit.train(data, recipe, out, classes_csv=classes_csv, console=console)
+
+
+def resume(run: Path, *, console: Console | None = None, **changes: Any) -> Run:
+    """Go on with a training that was stopped; see `segwright.training.fit.resume`."""
+    from segwright.training import fit
+
+    return fit.resume(run, console=console, **changes)
 
 
 def evaluate(

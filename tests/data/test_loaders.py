@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pickle
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -37,61 +38,100 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 
 def pairs_of(dataset: Dataset, recipe: Recipe) -> Pairs:
-    return Pairs(Splits(dataset.splits["train"], dataset.splits["val"]), dataset.classes, recipe, "cpu")
+    pairs = Pairs(Splits(dataset.splits["train"], dataset.splits["val"]), dataset.classes, recipe, "cpu")
+    pairs.order.course = Stretch(pairs.order.batches_per_pass)
+    return pairs
 
 
-@given(count=st.integers(1, 60), multiple=st.integers(1, 9), seed=st.integers(0, 2**32 - 1))
-def test_every_pass_draws_every_sample(count: int, multiple: int, seed: int) -> None:
-    order = Order(count, seed, (32, 32), multiple)
-    for _ in range(3):
-        draws = list(order)
-        assert len(draws) == len(order)
-        assert len(draws) % multiple == 0
-        assert len(draws) - count < multiple
+@dataclass
+class Stretch:
+    """A course that ends, and whose pictures grow."""
+
+    ends: int
+    batch: int = 0
+    grows: int = 0
+
+    def stretch_ends(self) -> float:
+        return self.ends
+
+    def size_hw(self, batch: int) -> tuple[int, int]:
+        return 32 + self.grows * batch, 64
+
+
+def draws_of(order: Order, first: int, last: int, grows: int = 0) -> list[Draw]:
+    order.course = Stretch(last, first, grows)
+    return list(order)
+
+
+@given(
+    count=st.integers(1, 60),
+    batch_size=st.integers(1, 5),
+    world=st.integers(1, 3),
+    accumulate=st.integers(1, 3),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_every_pass_draws_every_sample(count: int, batch_size: int, world: int, accumulate: int, seed: int) -> None:
+    orders = [Order(count, seed, (32, 32), batch_size, world=world, accumulate=accumulate) for _ in range(world)]
+    for rank, order in enumerate(orders):
+        order.rank = rank
+    batches = orders[0].batches_per_pass
+    assert batches % accumulate == 0
+    for number in range(3):
+        draws = [d for order in orders for d in draws_of(order, number * batches, (number + 1) * batches)]
+        assert len(draws) == orders[0].length == batches * batch_size * world
+        assert len(draws) - count < batch_size * world * accumulate
         times = Counter(draw.which for draw in draws)
         assert set(times) == set(range(count))
         assert max(times.values()) - min(times.values()) <= 1
 
 
+@given(
+    count=st.integers(1, 40),
+    batch_size=st.integers(1, 4),
+    world=st.integers(2, 4),
+    cut=st.integers(0, 9),
+    seed=st.integers(0, 99),
+)
+def test_processes_together_see_what_one_sees_and_any_batch_may_be_the_first(
+    count: int, batch_size: int, world: int, cut: int, seed: int
+) -> None:
+    alone = draws_of(Order(count, seed, (32, 32), batch_size * world), 0, 10)
+    each: list[list[Draw]] = []
+    for rank in range(world):
+        order = Order(count, seed, (32, 32), batch_size, world=world)
+        order.rank = rank
+        each.append(draws_of(order, 0, cut) + draws_of(order, cut, 10))
+    dealt = [d for n in range(10) for draws in each for d in draws[n * batch_size : (n + 1) * batch_size]]
+    assert dealt == alone
+
+
 def test_the_order_is_seeded_and_new_in_every_pass() -> None:
-    one, other, third = Order(30, 5, (32, 32), 4), Order(30, 5, (32, 32), 4), Order(30, 6, (32, 32), 4)
-    passes = [list(one) for _ in range(3)]
-    assert [list(other) for _ in range(3)] == passes
-    assert list(third) != passes[0]
+    orders = Order(30, 5, (32, 32), 4), Order(30, 5, (32, 32), 4), Order(30, 6, (32, 32), 4)
+    draws = [draws_of(order, 0, 24) for order in orders]
+    assert draws[0] == draws[1] != draws[2]
+    passes = [draws[0][start : start + 32] for start in (0, 32, 64)]
     assert [d.which for d in passes[0]] != [d.which for d in passes[1]]
     # No two draws vary alike, not even of the same sample.
     seeds = [draw.seed for one_pass in passes for draw in one_pass]
-    assert len(set(seeds)) == len(seeds)
+    assert len(set(seeds)) == len(seeds) == 96
 
 
-def test_a_pass_counts_even_if_nobody_asks_for_its_end() -> None:
-    """Lightning takes as many batches as the loader is long, and no more: the generator never reaches its end."""
-    order = Order(8, 0, (32, 32), 4)
-    first = [draw for draw, _ in zip(order, range(8), strict=False)]
-    second = [draw for draw, _ in zip(order, range(8), strict=False)]
-    assert [d.which for d in first] != [d.which for d in second]
-    assert {d.seed for d in first}.isdisjoint(d.seed for d in second)
+def test_a_batch_has_one_size_and_its_number_decides() -> None:
+    draws = draws_of(Order(10, 0, (32, 32), 4), 2, 8, grows=32)
+    assert [draw.size_hw for draw in draws] == [(32 * (n // 4 + 3), 64) for n in range(24)]
 
 
-def test_a_batch_has_one_size_and_its_step_decides() -> None:
-    order = Order(10, 0, (32, 32), 4)
-    asked: list[int] = []
-
-    def size_at(step: int) -> tuple[int, int]:
-        asked.append(step)
-        return (32 * (step + 1), 32)
-
-    order.size_at = size_at
-    draws = [*order, *order]
-    assert asked == [0, 1, 2, 3, 4, 5]
-    assert [draw.size_hw[0] for draw in draws] == [32 * (n // 4 + 1) for n in range(24)]
+def test_an_order_without_a_course_never_ends() -> None:
+    order = Order(3, 0, (32, 48), 2)
+    draws = [draw for draw, _ in zip(order, range(50), strict=False)]
+    assert {draw.size_hw for draw in draws} == {(32, 48)}
+    assert Counter(draw.which for draw in draws).most_common()[-1][1] >= 12
 
 
 def test_training_batches(dataset: Dataset) -> None:
     pairs = pairs_of(dataset, recipe_of())
-    loader = pairs.train_dataloader()
-    batches = list(loader)
-    assert len(batches) == len(loader) == 3
+    batches = list(pairs.train_dataloader())
+    assert len(batches) == 3
     for batch in batches:
         assert (batch.images.shape, batch.images.dtype) == ((4, 3, 32, 64), torch.uint8)
         assert batch.images.is_contiguous(memory_format=torch.channels_last)
@@ -113,7 +153,17 @@ def test_a_batch_is_never_larger_than_the_training_set(dataset: Dataset) -> None
     few = Splits(dataset.splits["train"][:3], dataset.splits["val"])
     pairs = Pairs(few, dataset.classes, recipe_of(), "cpu")
     assert pairs.batch_size == 3
-    assert len(list(pairs.train_dataloader())) == 1
+    assert pairs.order.batches_per_pass == 1
+    assert len(next(iter(pairs.train_dataloader())).keys) == 3
+
+
+def test_processes_share_out_what_is_checked(dataset: Dataset) -> None:
+    seen: list[str] = []
+    for rank in range(3):
+        pairs = Pairs(Splits(dataset.splits["train"], dataset.splits["val"]), dataset.classes, recipe_of(), "cpu", 3)
+        pairs.order.rank = rank
+        seen += [key for batch in pairs.val_dataloader() for key in batch.keys]
+    assert sorted(seen) == sorted(sample.key for sample in dataset.splits["val"])
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")

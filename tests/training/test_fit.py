@@ -56,6 +56,7 @@ def test_what_a_run_leaves(binary_data: Path, tmp_path: Path) -> None:
     assert names == {
         "best.json",
         "best.safetensors",
+        "data.json",
         "last.json",
         "last.safetensors",
         "log.csv",

@@ -63,3 +63,67 @@ def test_full_size_from_the_start(share: float, size_hw: tuple[int, int]) -> Non
 
 def test_a_run_of_no_steps_is_done() -> None:
     assert Plan(tiny_recipe(), steps_per_epoch=0).progress == 0.0
+
+
+def test_several_batches_make_a_step() -> None:
+    plan = Plan(tiny_recipe(accumulate=3, small_share=0.5, size_hw=(128, 128)), steps_per_epoch=4)
+    assert [plan.learnt() for _ in range(7)] == [False, False, True, False, False, True, False]
+    assert (plan.step, plan.partial, plan.batch) == (2, 1, 7)
+    assert plan.stretch_ends() == 12
+    assert plan.size_hw(11) == (64, 64)
+    assert plan.size_hw(12) == (128, 128)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, [7, 14, 21]),
+        ({"eval_step": 3}, [3, 6, 9]),
+        ({"eval_step": 10}, [10, 20, 30]),
+        ({"eval_step": 5, "save_checkpoints": True}, [5, 7, 10, 14, 15]),
+    ],
+)
+def test_when_checks_are_made(settings: dict[str, int], expected: list[int]) -> None:
+    plan = Plan(tiny_recipe(epochs=9).with_settings(**settings), steps_per_epoch=7)
+    made = []
+    for _ in expected:
+        made.append(plan.check_at)
+        plan.step = plan.check_at
+        plan.plan_check(check_seconds=5.0, step_seconds=0.1)
+    assert made == expected
+
+
+def test_checks_take_a_tenth_of_the_time_of_a_run_in_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("segwright.training.plan.time.monotonic", lambda: 1000.0)
+    plan = Plan(tiny_recipe(minutes=60.0), steps_per_epoch=50, started=1000.0)
+    assert plan.check_at == 50, "nothing is known yet: the first check ends the first pass"
+    plan.step = 50
+    plan.plan_check(check_seconds=20.0, step_seconds=0.5)
+    assert plan.check_at == 50 + 360
+    plan.plan_check(check_seconds=0.1, step_seconds=0.5)
+    assert plan.check_at == 50 + 50, "no more often than passes"
+    huge = Plan(tiny_recipe(minutes=60.0), steps_per_epoch=100_000, started=1000.0, step=500)
+    huge.plan_check(check_seconds=1.0, step_seconds=0.5)
+    assert huge.check_at == 500 + 100, "but within passes that last for hours"
+
+
+def test_a_check_is_planned_no_further_than_the_pictures_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("segwright.training.plan.time.monotonic", lambda: 1000.0)
+    plan = Plan(tiny_recipe(minutes=1.0, small_share=0.5, size_hw=(128, 128)), 5, started=990.0, step=100)
+    plan.plan_check(check_seconds=10.0, step_seconds=0.5)
+    assert plan.check_at == 100 + 40, "the change comes after 20 more seconds"
+
+
+def test_the_state_is_all_that_a_plan_must_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 50.0
+    monkeypatch.setattr("segwright.training.plan.time.monotonic", lambda: now)
+    recipe = tiny_recipe(minutes=2.0, accumulate=2)
+    plan = Plan(recipe, 7, step=9, partial=1, started=20.0)
+    plan.check_at = 11
+    state = plan.state()
+    now = 9000.0
+    again = Plan(recipe, 7, started=9000.0)
+    again.restore(state)
+    assert (again.step, again.partial, again.check_at, again.seconds) == (9, 1, 11, 30.0)
+    assert again.progress == pytest.approx(0.25)
+    assert all(isinstance(value, int | float) for value in state.values())

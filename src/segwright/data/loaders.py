@@ -7,9 +7,10 @@ copying, and the network's first layer converts them anyway.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import cv2
 import lightning as L
@@ -46,35 +47,83 @@ class Draw(NamedTuple):
     size_hw: tuple[int, int]
 
 
+class Course(Protocol):
+    """Where a training is: what `Order` must know of it. Loading processes work ahead, so it asks when batches are planned."""
+
+    @property
+    def batch(self) -> int:
+        """Batches that this process has learnt from."""
+        ...
+
+    def stretch_ends(self) -> float:
+        """The batch before which the next check is made; the loader ends there, and begins anew after it."""
+        ...
+
+    def size_hw(self, batch: int) -> tuple[int, int]:
+        """Height and width of a batch."""
+        ...
+
+
+@dataclass
+class Endless:
+    """A course that never changes."""
+
+    at_hw: tuple[int, int]
+    batch: int = 0
+
+    def stretch_ends(self) -> float:
+        """Never."""
+        return math.inf
+
+    def size_hw(self, batch: int) -> tuple[int, int]:
+        """Always the same."""
+        return self.at_hw
+
+
 class Order(Sampler[Draw]):
-    """A seeded shuffle of each pass.
+    """Which picture comes when: one endless sequence of seeded shuffles, cut into batches, dealt out to the processes.
+
+    What a batch holds follows from its number alone, so that a run can begin anywhere in the sequence, and several
+    processes together see what a single one with their joint batch would.
 
     Args:
         count: number of samples.
         seed: of the run.
-        size_hw: height and width to draw at, unless `size_at` is replaced.
-        multiple: the pass is filled up to a multiple of this by starting over, so that no batch is ragged.
+        size_hw: height and width to draw at, unless `course` is replaced.
+        batch_size: pictures in a batch of one process.
+        world: processes that train together.
+        accumulate: a pass is filled up, by starting over, to whole groups of this many batches of all processes.
     """
 
-    def __init__(self, count: int, seed: int, size_hw: tuple[int, int], multiple: int) -> None:
-        self.count, self.seed, self.multiple = count, seed, multiple
-        self.length = -(-count // multiple) * multiple
-        self.passes_begun = 0
-        self.size_at: Callable[[int], tuple[int, int]] = lambda step: size_hw
-        """(height, width) of the batch for optimiser step `step`: asked here, because loading processes work ahead."""
+    def __init__(
+        self, count: int, seed: int, size_hw: tuple[int, int], batch_size: int, *, world: int = 1, accumulate: int = 1
+    ) -> None:
+        self.count, self.seed, self.batch_size, self.world = count, seed, batch_size, world
+        self.rank = 0
+        """Number of this process among all."""
+        self.course: Course = Endless(size_hw)
+        whole = batch_size * world * accumulate
+        self.length = -(-count // whole) * whole
+        """Pictures in a pass, over all processes."""
 
-    def __len__(self) -> int:
-        return self.length
+    @property
+    def batches_per_pass(self) -> int:
+        """Of one process."""
+        return self.length // (self.batch_size * self.world)
 
     def __iter__(self) -> Iterator[Draw]:
-        # Counted when a pass begins: Lightning takes the last batch of a pass and never asks whether there is another.
-        number = self.passes_begun
-        self.passes_begun += 1
-        order = np.random.default_rng((self.seed, ORDER, number)).permutation(self.count)
-        for position in range(self.length):
-            if position % self.multiple == 0:
-                size_hw = self.size_at((number * self.length + position) // self.multiple)
-            yield Draw(int(order[position % self.count]), (self.seed, LOOK, number, position), size_hw)
+        batch, ends, number = self.course.batch, self.course.stretch_ends(), -1
+        while batch < ends:
+            size_hw = self.course.size_hw(batch)
+            for place in range(self.batch_size):
+                here, position = divmod((batch * self.world + self.rank) * self.batch_size + place, self.length)
+                if here != number:
+                    order, number = self._order_of(here), here
+                yield Draw(int(order[position % self.count]), (self.seed, LOOK, number, position), size_hw)
+            batch += 1
+
+    def _order_of(self, number: int) -> np.ndarray:
+        return np.random.default_rng((self.seed, ORDER, number)).permutation(self.count)
 
 
 class Pictures(Dataset[tuple[np.ndarray, np.ndarray, str]]):
@@ -156,33 +205,47 @@ class Splits:
 
 
 class Pairs(L.LightningDataModule):
-    """Training batches without end, validation batches in order.
+    """Training batches up to the next check, validation batches in order.
 
     Args:
         splits: samples with masks.
         classes: how masks are read.
         recipe: its size must be chosen (not 0).
         device: "cpu" or "cuda".
+        world: processes that train together.
     """
 
-    def __init__(self, splits: Splits, classes: Classes, recipe: Recipe, device: str) -> None:
+    def __init__(self, splits: Splits, classes: Classes, recipe: Recipe, device: str, world: int = 1) -> None:
         super().__init__()
-        self.recipe, self.device = recipe, device
-        batch_size = min(recipe.fit.batch_size, max(len(splits.train), 1))
+        self.recipe, self.device, self.world = recipe, device, world
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer val pictures than processes
+        self.batch_size = min(recipe.fit.batch_size, max(len(splits.train) // world, 1))
         self.train_pictures = Pictures(splits.train, classes, recipe, LEVELS[recipe.data.augment])
         self.val_pictures = Pictures(splits.val, classes, recipe, Variation())
-        self.order = Order(len(splits.train), recipe.fit.seed, recipe.data.size_hw, batch_size)
-        self.batch_size = batch_size
+        self.order = Order(
+            len(splits.train),
+            recipe.fit.seed,
+            recipe.data.size_hw,
+            self.batch_size,
+            world=world,
+            accumulate=recipe.fit.accumulate,
+        )
+
+    def setup(self, stage: str) -> None:
+        """Lightning calls this when it is known which of the processes this one is."""
+        if self.trainer is not None:
+            self.order.rank = self.trainer.global_rank
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Shuffled, varied, no ragged batch."""
+        """Shuffled, varied, no ragged batch; ends where the course says that a check is due."""
         return DataLoader(
             self.train_pictures, batch_size=self.batch_size, sampler=self.order, drop_last=True, **self._loading()
         )
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """In order, only placed."""
-        draws = [Draw(i, (0,), self.recipe.data.size_hw) for i in range(len(self.val_pictures))]
+        """In order, only placed; each process takes its share, and none twice."""
+        mine = range(self.order.rank, len(self.val_pictures), self.world)
+        draws = [Draw(i, (0,), self.recipe.data.size_hw) for i in mine]
         return DataLoader(self.val_pictures, batch_size=self.batch_size, sampler=draws, **self._loading())
 
     def _loading(self) -> dict[str, Any]:
@@ -194,4 +257,6 @@ class Pairs(L.LightningDataModule):
             "num_workers": count,
             "persistent_workers": count > 0,
             "pin_memory": self.device == "cuda",
+            # Loaders draw a number whenever they begin; from the global generator it would shift what dropout draws.
+            "generator": torch.Generator(),
         }

@@ -8,6 +8,7 @@ import os
 import time
 import warnings
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,20 +24,20 @@ from segwright.data.layouts import Dataset, find_dataset
 from segwright.data.loaders import Draw, Pairs, Splits, stack
 from segwright.data.sample import Sample, image_size_hw
 from segwright.data.splits import divide
-from segwright.errors import DataError, RecipeError, UserError
+from segwright.errors import DataError, ModelError, RecipeError, UserError
 from segwright.models.catalogue import Network, build, require_possible
-from segwright.outputs import require_free, require_writable, write_text
-from segwright.recipe import SIZE_MULTIPLE, Recipe, to_yaml
-from segwright.training.keeper import Bar, CheckPace, Keeper, answers
+from segwright.outputs import DATA_FILE, first_process, require_free, require_writable, write_text
+from segwright.recipe import SIZE_MULTIPLE, Recipe, read_yaml, to_yaml
+from segwright.training.keeper import Bar, Keeper, answers
+from segwright.training.machines import chosen_device, share_cores, trainer_settings, world_of
 from segwright.training.pace import Pace, choose, keep_memory
 from segwright.training.plan import Plan
 from segwright.training.segmenter import Segmenter
+from segwright.training.state import NAME as STATE_NAME
+from segwright.training.state import load as load_state
 
 AUTOMATIC_AREA = 480 * 640
 """Largest automatic input, pixels; larger data is scaled down unless the user asks for more."""
-
-CUDA_PRECISION: dict[str, Any] = {"fp16": "16-mixed", "bf16": "bf16-mixed", "fp32": "32-true"}
-"""Lightning's names; on a CPU the segmenter opens its own context, which can leave grouped convolutions in FP32."""
 
 
 @dataclass(frozen=True)
@@ -72,50 +73,145 @@ def train(
         RecipeError: settings that contradict the data or the machine.
         OutputError: `out` is taken or cannot be written.
     """
-    console = console or Console(quiet=True)
-    require_free(out)
+    if first_process():
+        require_free(out)
     require_possible(recipe.model)
     dataset = find_dataset(data, classes_csv=classes_csv, mask_suffix=recipe.data.mask_suffix)
     refuse_unhealthy(dataset)
     parts = divide(dataset, val_share=recipe.data.val_share, seed=recipe.fit.seed)
-    splits = Splits(parts["train"], parts["val"])
-    recipe = with_size(recipe, splits.train)
-
-    device = chosen_device(recipe)
-    L.seed_everything(recipe.fit.seed, verbose=False)
-    keep_memory()
-    network = build(recipe.model, dataset.classes.channels).to(device)
-    network.to(memory_format=torch.channels_last)
-    pace = choose(network, dataset.classes.channels, recipe.data.size_hw, recipe.fit.precision, device)
-    chosen = to_yaml(recipe)
-    recipe = recipe.with_settings(weights=Path(recipe.model.weights).name)  # folders of this machine stay here
-    pairs = Pairs(splits, dataset.classes, recipe, device)
-    plan = Plan(recipe, steps_per_epoch=len(pairs.order) // pairs.batch_size)
-    segmenter = Segmenter(network, dataset.classes, recipe, pace, plan, pairs)
+    recipe = with_size(recipe, parts["train"])
+    prepared = prepare(dataset, parts, recipe)
 
     # Whatever can be refused has been refused: now there is something to keep.
-    require_writable(out)
-    write_text(out / "recipe.yaml", chosen)
-    write_text(out / "splits.json", json.dumps({k: [s.key for s in v] for k, v in parts.items()}, indent=1) + "\n")
-    keeper = Keeper(out, provenance(dataset, splits, pace), lambda s, n: draw_panels(s, out / "panels", n))
-    console.print(describe(network, dataset, splits, recipe, pace))
-    started = time.monotonic()
-    run_lightning(segmenter, pairs, keeper, out, console)
-    seconds = time.monotonic() - started
-    row = max(keeper.rows, key=lambda r: r["val_iou"])
-    scores = {k: v for k, v in row.items() if k.startswith("val_")}
-    return Run(out, scores, plan.step, plan.step * pairs.batch_size / seconds, pace)
+    if first_process():
+        require_writable(out)
+        write_text(out / "recipe.yaml", to_yaml(recipe))
+        write_text(out / "splits.json", json.dumps({k: [s.key for s in v] for k, v in parts.items()}, indent=1) + "\n")
+        remembered = {"data": str(data.resolve()), "classes_csv": str(classes_csv.resolve()) if classes_csv else None}
+        write_text(out / DATA_FILE, json.dumps(remembered, indent=1) + "\n")
+    return carry_out(prepared, out, None, console)
 
 
-def run_lightning(segmenter: Segmenter, pairs: Pairs, keeper: Keeper, out: Path, console: Console) -> None:
-    """Hand over to Lightning, which owns devices, processes and gradients; then check the last weights.
+def resume(out: Path, *, console: Console | None = None, **changes: Any) -> Run:
+    """Go on with a run that was stopped, at the step whose state was saved last.
+
+    On a CPU with the same number of threads the weights are bit for bit those of a run that was never stopped, unless it
+    is planned in minutes.
+
+    Args:
+        out: folder of the run.
+        console: where progress is shown; None is silent.
+        changes: settings of the recipe's `run` part that may differ now, such as `panels` or `device`.
+
+    Raises:
+        ModelError: nothing to resume from, or it is damaged.
+        DataError: the data is no longer where it was, or no longer what it was.
+        RecipeError: another number of devices than before.
+    """
+    state = load_state(out)
+    recipe = read_yaml(out / "recipe.yaml").with_settings(**changes)
+    try:
+        remembered = json.loads((out / DATA_FILE).read_text(encoding="utf-8"))
+        kept = json.loads((out / "splits.json").read_text(encoding="utf-8"))
+        classes_csv = Path(remembered["classes_csv"]) if remembered["classes_csv"] else None
+        data, kept = Path(remembered["data"]), {part: [str(key) for key in kept[part]] for part in ("train", "val")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{out} is no run that can be resumed ({error}); train again from the start.") from error
+    dataset = find_dataset(data, classes_csv=classes_csv, mask_suffix=recipe.data.mask_suffix)
+    prepared = prepare(dataset, _parts_as_before(dataset, kept), recipe, state)
+    return carry_out(prepared, out, state, console)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that is ready to begin, or to go on."""
+
+    dataset: Dataset
+    splits: Splits
+    segmenter: Segmenter
+    world: int
+    """Processes that train together."""
+
+
+def prepare(
+    dataset: Dataset, parts: Mapping[str, tuple[Sample, ...]], recipe: Recipe, state: dict[str, Any] | None = None
+) -> Prepared:
+    """Build the network and everything that carries it through a training.
+
+    Args:
+        dataset: its classes.
+        parts: train and val.
+        recipe: with a size.
+        state: of a run that is resumed.
+
+    Raises:
+        RecipeError: settings that contradict the data or the machine.
+        ModelError: weights that do not fit.
+    """
+    splits = Splits(parts["train"], parts["val"])
+    device = chosen_device(recipe)
+    world = world_of(recipe, device)
+    if state and world != state["world"]:
+        raise RecipeError(
+            f"The run was started with {state['world']} processes and would go on with {world}; give the same --devices and --nodes."
+        )
+    if device == "cpu":
+        share_cores(world, recipe.run.nodes)
+    L.seed_everything(recipe.fit.seed, verbose=False)
+    keep_memory()
+    network = build(recipe.model, dataset.classes.channels, load_weights=state is None).to(device)
+    network.to(memory_format=torch.channels_last)
+    channels, size_hw = dataset.classes.channels, recipe.data.size_hw
+    pace = Pace(**state["pace"]) if state else choose(network, channels, size_hw, recipe.fit.precision, device)
+    recipe = recipe.with_settings(weights=Path(recipe.model.weights).name)  # folders of this machine stay here
+    pairs = Pairs(splits, dataset.classes, recipe, device, world)
+    plan = Plan(recipe, steps_per_epoch=pairs.order.batches_per_pass // recipe.fit.accumulate)
+    segmenter = Segmenter(network, dataset.classes, recipe, pace, plan, pairs)
+    if state:
+        segmenter.restore(state)
+    return Prepared(dataset, splits, segmenter, world)
+
+
+def carry_out(prepared: Prepared, out: Path, state: dict[str, Any] | None, console: Console | None) -> Run:
+    """Train to the end.
+
+    Args:
+        prepared: the run.
+        out: its folder.
+        state: of a run that is resumed.
+        console: where progress is shown; None is silent.
+    """
+    if console is None or not first_process():
+        console = Console(quiet=True)
+    segmenter, dataset, splits = prepared.segmenter, prepared.dataset, prepared.splits
+    plan, pairs, recipe = segmenter.plan, segmenter.pairs, segmenter.recipe
+    keeper = Keeper(out, provenance(dataset, splits, segmenter.pace), lambda s, n: draw_panels(s, out / "panels", n))
+    if state:
+        keeper.restore(state["keeper"])
+        console.print(f"{out} goes on after step {plan.step}.", soft_wrap=True, highlight=False)
+    console.print(describe(segmenter.network, dataset, splits, recipe, segmenter.pace))
+    run_lightning(segmenter, prepared.world, keeper, out, console)
+    if first_process():
+        (out / STATE_NAME).unlink(missing_ok=True)
+    rows = [row for row in keeper.rows if row["epoch"] > recipe.fit.cool_down] or keeper.rows[-1:]
+    scores = {k: v for k, v in max(rows, key=lambda row: row["val_iou"]).items() if k.startswith("val_")}
+    pictures = plan.step * recipe.fit.accumulate * pairs.batch_size * prepared.world
+    return Run(out, scores, plan.step, pictures / plan.seconds, segmenter.pace)
+
+
+def run_lightning(segmenter: Segmenter, world: int, keeper: Keeper, out: Path, console: Console) -> None:
+    """Hand over to Lightning, which owns devices, processes and gradients.
+
+    One of its epochs is the stretch up to the next check, which may be a pass over the pictures, part of one or several.
 
     Raises:
         KeyboardInterrupt: the user stopped it; what was kept so far lies in `out`.
+        UserError: another of several processes ended.
     """
-    recipe, plan = segmenter.recipe, segmenter.plan
+    recipe, plan, device = segmenter.recipe, segmenter.plan, segmenter.pairs.device
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    callbacks: list[L.Callback] = [keeper] + ([CheckPace()] if recipe.fit.minutes else [])
+    logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
+    callbacks: list[L.Callback] = [keeper]
     if not console.quiet:
         callbacks.append(Bar(console))
     with warnings.catch_warnings():
@@ -124,10 +220,8 @@ def run_lightning(segmenter: Segmenter, pairs: Pairs, keeper: Keeper, out: Path,
         warnings.filterwarnings("ignore", message="This DataLoader will create .* worker processes")
         warnings.filterwarnings("ignore", message=".*treespec.*|.*isinstance.*LeafSpec.*")
         trainer = L.Trainer(
-            accelerator="gpu" if segmenter.pairs.device == "cuda" else "cpu",
-            devices=1,
-            precision=CUDA_PRECISION[segmenter.pace.precision] if segmenter.pairs.device == "cuda" else "32-true",
-            max_epochs=-1 if recipe.fit.minutes else recipe.fit.epochs,
+            **trainer_settings(recipe, device, world, segmenter.pace.precision),
+            max_epochs=-1,
             gradient_clip_val=recipe.fit.clip,
             num_sanity_val_steps=0,
             callbacks=callbacks,
@@ -138,17 +232,38 @@ def run_lightning(segmenter: Segmenter, pairs: Pairs, keeper: Keeper, out: Path,
             log_every_n_steps=10,
             default_root_dir=out,
         )
-        plan.started = keeper.started = time.monotonic()
+        plan.started = time.monotonic()
         try:
-            trainer.fit(segmenter, datamodule=pairs)
+            trainer.fit(segmenter, datamodule=segmenter.pairs)
         except SystemExit as stopped:  # Lightning turns Ctrl-C into sys.exit
             raise KeyboardInterrupt from stopped
         except UserError as error:
             raise type(error)(_own_words(error)) from error
+        except RuntimeError as error:
+            if world == 1:
+                raise
+            raise UserError(
+                f"The training of {world} processes broke off, because one of them ended ({str(error).splitlines()[0][:150]}); "
+                "what it said stands above or in the log of its machine."
+            ) from error
         if trainer.interrupted:
             raise KeyboardInterrupt
-        if keeper.last_checked_step != plan.step:
-            trainer.validate(segmenter, datamodule=pairs, verbose=False)
+
+
+def _parts_as_before(dataset: Dataset, kept: dict[str, list[str]]) -> dict[str, tuple[Sample, ...]]:
+    """The splits a run began with, found again in its data.
+
+    Raises:
+        DataError: pictures are missing now; the first is named.
+    """
+    there = {sample.key: sample for samples in dataset.splits.values() for sample in samples if sample.mask}
+    wanted = {key for part in ("train", "val") for key in kept.get(part, [])}
+    if missing := sorted(wanted - there.keys()):
+        raise DataError(
+            f"{dataset.root} has changed since the run began: {len(missing)} of its pictures are missing, the first is {missing[0]}; "
+            "put them back, or train again."
+        )
+    return {part: tuple(there[key] for key in kept.get(part, [])) for part in ("train", "val")}
 
 
 def _own_words(error: UserError) -> str:
@@ -193,17 +308,6 @@ def with_size(recipe: Recipe, samples: tuple[Sample, ...]) -> Recipe:
     scale = min(1.0, (AUTOMATIC_AREA / (height * width)) ** 0.5)
     height, width = (max(round(side * scale / SIZE_MULTIPLE), 1) * SIZE_MULTIPLE for side in (height, width))
     return recipe.with_settings(height=height, width=width)
-
-
-def chosen_device(recipe: Recipe) -> str:
-    """Where to compute, "cpu" or "cuda".
-
-    Raises:
-        RecipeError: CUDA was asked for and is not there.
-    """
-    if recipe.run.device == "cuda" and not torch.cuda.is_available():
-        raise RecipeError("--device cuda was asked for, but PyTorch sees no CUDA GPU here; use --device cpu or auto.")
-    return "cuda" if recipe.run.device != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def draw_panels(segmenter: Segmenter, folder: Path, number: int) -> None:

@@ -1,4 +1,4 @@
-"""What a run leaves on disk while it goes: best and last weights, log.csv, panels - and the progress bar that shows it."""
+"""What a run leaves on disk while it goes: best and last weights, log.csv, panels, its state - and the bar that shows it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,14 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from segwright.checkpoint import Checkpoint
 from segwright.outputs import write_text
 from segwright.training.segmenter import Segmenter
+from segwright.training.state import save
+
+STATE_SHARE = 0.05
+"""Saving what `--resume` needs may take this share of the time; a large network is saved at fewer checks."""
 
 
 class Keeper(L.Callback):
-    """Keep the last weights and the best ones, and one line of log.csv for each check.
+    """Keep the last weights and the best ones, one line of log.csv for each check, and what `--resume` needs.
 
     Args:
         folder: of the run.
@@ -31,57 +35,114 @@ class Keeper(L.Callback):
     def __init__(self, folder: Path, provenance: dict[str, Any], after_check: Callable[[Segmenter, int], None]) -> None:
         self.folder, self.provenance, self.after_check = folder, provenance, after_check
         self.best = -1.0
-        self.best_epoch = 0
         self.checks_without_gain = 0
         self.rows: list[dict[str, float]] = []
-        self.started = time.monotonic()
-        self.last_checked_step = -1
+        self.saved_at = self.saving = 0.0
+        """When the state was last saved, and how long that took, seconds."""
+        self.check_started = 0.0
+        self.stretch_began = (0.0, 0)
+        """When the steps since the last check began, and at which step."""
+
+    def state(self) -> dict[str, Any]:
+        """What a resumed run must know."""
+        return {"best": self.best, "checks_without_gain": self.checks_without_gain, "rows": self.rows}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was taken."""
+        for name, value in state.items():
+            setattr(self, name, value)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the watches."""
+        if isinstance(pl_module, Segmenter):
+            self.saved_at = time.monotonic()
+            self.stretch_began = (time.monotonic(), pl_module.plan.step)
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Save the state between two checks, here where a step is complete and the next has not begun."""
+        if isinstance(pl_module, Segmenter) and pl_module.plan.partial == 0 and pl_module.plan.step:
+            late = time.monotonic() - self.saved_at >= 60 * pl_module.recipe.run.save_minutes
+            if trainer.strategy.broadcast(late) if trainer.world_size > 1 else late:
+                self.save_state(pl_module)
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the watch of the check."""
+        self.check_started = time.monotonic()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Save, log, draw; stop when patience is at its end."""
-        if trainer.sanity_checking or not isinstance(pl_module, Segmenter):
+        """Save, log, draw; stop when patience is at its end; say when the next check is due."""
+        if not isinstance(pl_module, Segmenter):
             return
-        segmenter = pl_module
-        self.last_checked_step = segmenter.plan.step
-        improved = segmenter.scores["val_iou"] > self.best
+        segmenter, plan = pl_module, pl_module.plan
+        looking = plan.epoch > segmenter.recipe.fit.cool_down or plan.progress >= 1.0
+        improved = looking and segmenter.scores["val_iou"] > self.best
+        weights = segmenter.measured_weights()
+        self._log(segmenter)
         if trainer.is_global_zero:
-            self._save(segmenter, improved)
-            self._log(segmenter)
+            self._save(segmenter, weights, improved)
             self.after_check(segmenter, len(self.rows))
         if improved:
-            self.best, self.best_epoch, self.checks_without_gain = segmenter.scores["val_iou"], len(self.rows), 0
-            return
-        self.checks_without_gain += 1
+            self.best, self.checks_without_gain = segmenter.scores["val_iou"], 0
+        elif looking:
+            self.checks_without_gain += 1
         patience = segmenter.recipe.fit.patience
         if patience and self.checks_without_gain >= patience:
             trainer.should_stop = True
+        self._plan_next(trainer, segmenter)
+        saving = time.monotonic() - self.saved_at >= self.saving / STATE_SHARE
+        if trainer.strategy.broadcast(saving) if trainer.world_size > 1 else saving:
+            self.save_state(segmenter)
 
-    def _save(self, segmenter: Segmenter, improved: bool) -> None:
-        weights = {k: v.detach().clone().cpu() for k, v in segmenter.measured.state_dict().items()}
+    def _plan_next(self, trainer: L.Trainer, segmenter: Segmenter) -> None:
+        plan, (began, at) = segmenter.plan, self.stretch_began
+        step_seconds = (self.check_started - began) / max(plan.step - at, 1)
+        plan.plan_check(time.monotonic() - self.check_started, step_seconds)
+        if trainer.world_size > 1:
+            plan.check_at = trainer.strategy.broadcast(plan.check_at)
+        self.stretch_began = (time.monotonic(), plan.step)
+
+    def save_state(self, segmenter: Segmenter) -> None:
+        """Write what `--resume` needs; every process must call this."""
+        started = time.monotonic()
+        state = segmenter.state() | {"keeper": self.state(), "world": segmenter.trainer.world_size}
+        if segmenter.trainer.is_global_zero:
+            save(self.folder, state)
+        self.saved_at = time.monotonic()
+        self.saving = self.saved_at - started
+
+    def _save(self, segmenter: Segmenter, weights: dict[str, torch.Tensor], improved: bool) -> None:
+        plan = segmenter.plan
         kept = Checkpoint(
             recipe=segmenter.recipe,
             classes=segmenter.classes,
             weights=weights,
             scores=segmenter.scores,
-            step=segmenter.plan.step,
-            epoch=segmenter.current_epoch + 1,
+            step=plan.step,
+            epoch=plan.epoch,
             provenance=self.provenance,
         )
         kept.save(self.folder / "last.safetensors")
         if improved:
             kept.save(self.folder / "best.safetensors")
+        if segmenter.recipe.run.save_checkpoints and plan.step % plan.steps_per_epoch == 0:
+            kept.save(self.folder / "checkpoints" / f"epoch_{plan.epoch:03d}.safetensors")
 
     def _log(self, segmenter: Segmenter) -> None:
+        plan = segmenter.plan
         self.rows.append(
             {
-                "epoch": segmenter.current_epoch + 1,
-                "step": segmenter.plan.step,
-                "seconds": round(time.monotonic() - self.started, 1),
-                "lr": round(segmenter.plan.learning_rate(), 8),
+                "epoch": plan.epoch,
+                "step": plan.step,
+                "seconds": round(plan.seconds, 1),
+                "lr": round(plan.learning_rate(), 8),
                 "train_loss": round(segmenter.train_loss, 5),
                 **{name: round(score, 5) for name, score in segmenter.scores.items()},
             }
         )
+        if not segmenter.trainer.is_global_zero:
+            return
         text = io.StringIO()
         writer = csv.DictWriter(text, self.rows[0].keys(), lineterminator="\n")
         writer.writeheader()
@@ -143,39 +204,6 @@ class Bar(L.Callback):
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Give the terminal back."""
         self.progress.stop()
-
-
-class CheckPace(L.Callback):
-    """In a run planned in minutes, check so rarely that checking takes at most a tenth of the time."""
-
-    LEAST_RATIO = 9.0
-    NEVER = 1 << 40
-    """Lightning checks after passes whose number this divides."""
-
-    def __init__(self) -> None:
-        self.pass_started = self.pass_seconds = 0.0
-        self.check_started = self.check_seconds = self.last_checked = 0.0
-
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Decide whether this pass will end with a check."""
-        self.pass_started = time.monotonic()
-        learnt = self.pass_started + self.pass_seconds - self.last_checked
-        due = learnt >= self.LEAST_RATIO * self.check_seconds
-        trainer.check_val_every_n_epoch = 1 if due else self.NEVER
-
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Note how long a pass takes; a check at its end, which Lightning makes before this, is left out."""
-        checked = self.last_checked - self.check_started if self.last_checked > self.pass_started else 0.0
-        self.pass_seconds = time.monotonic() - self.pass_started - checked
-
-    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start the watch."""
-        self.check_started = time.monotonic()
-
-    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Note how long a check takes."""
-        self.last_checked = time.monotonic()
-        self.check_seconds = self.last_checked - self.check_started
 
 
 @torch.inference_mode()

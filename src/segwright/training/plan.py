@@ -1,10 +1,12 @@
-"""How far a run is, 0..1, by steps or by the clock, and the learning rate and picture size that follow from it."""
+"""How far a run is, 0..1, by steps or by the clock; the learning rate and picture size that follow, and when checks are due."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 from segwright.recipe import Recipe
 
@@ -12,6 +14,10 @@ WARM_UP = 0.1
 """Share of the run in which the learning rate rises."""
 FIRST, LAST = 1 / 20, 1 / 500
 """Learning rate at the start and at the end, as shares of its peak."""
+LEAST_RATIO = 9.0
+"""In a run planned in minutes, learning takes at least this many times as long as checking."""
+LEAST_STRETCH = 100
+"""Steps between two checks of a run planned in minutes, at least, unless a pass is shorter."""
 
 
 @dataclass
@@ -26,7 +32,29 @@ class Plan:
     steps_per_epoch: int
     step: int = 0
     """Optimiser steps taken."""
+    partial: int = 0
+    """Batches whose gradients wait for the next optimiser step."""
+    check_at: int = 0
+    """Step after which the next check is made."""
+    before: float = 0.0
+    """Seconds of training before this process began, when resumed."""
     started: float = field(default_factory=time.monotonic)
+    told: float | None = None
+    """Seconds by the clock of the first process, which decides where several train together."""
+
+    def __post_init__(self) -> None:
+        if not self.check_at:
+            self.plan_check()
+
+    @property
+    def batch(self) -> int:
+        """Batches that each process has learnt from."""
+        return self.step * self.recipe.fit.accumulate + self.partial
+
+    @property
+    def epoch(self) -> int:
+        """Passes begun."""
+        return -(-self.step // max(self.steps_per_epoch, 1))
 
     @property
     def total_steps(self) -> int:
@@ -34,11 +62,24 @@ class Plan:
         return self.recipe.fit.epochs * self.steps_per_epoch
 
     @property
+    def seconds(self) -> float:
+        """Seconds of training so far, in all sittings."""
+        return self.before + time.monotonic() - self.started if self.told is None else self.told
+
+    @property
     def progress(self) -> float:
         """Share of the run that is done, 0..1."""
         if self.recipe.fit.minutes:
-            return min((time.monotonic() - self.started) / (60 * self.recipe.fit.minutes), 1.0)
+            return min(self.seconds / (60 * self.recipe.fit.minutes), 1.0)
         return min(self.step / max(self.total_steps, 1), 1.0)
+
+    def learnt(self) -> bool:
+        """Count one batch; True when the weights have moved."""
+        self.partial += 1
+        if self.partial < self.recipe.fit.accumulate:
+            return False
+        self.step, self.partial = self.step + 1, 0
+        return True
 
     def learning_rate(self) -> float:
         """One cycle (Smith and Topin 2019, arXiv 1708.07120): up along a half cosine, down along another."""
@@ -47,17 +88,56 @@ class Plan:
             return peak * _between(FIRST, 1.0, done / WARM_UP)
         return peak * _between(1.0, LAST, (done - WARM_UP) / (1 - WARM_UP))
 
-    def size_hw(self, step: int) -> tuple[int, int]:
-        """Size of the pictures for one step: half for the first `small_share` of the run, which sees four times as many.
+    def size_hw(self, batch: int) -> tuple[int, int]:
+        """Size of the pictures of one batch: half for the first `small_share` of the run, which sees four times as many.
 
         Args:
-            step: optimiser step, possibly ahead of `self.step`; a run planned in minutes asks the clock instead.
+            batch: possibly ahead of `self.batch`; a run planned in minutes asks the clock instead.
         """
         height, width = self.recipe.data.size_hw
+        step = batch // self.recipe.fit.accumulate
         progress = self.progress if self.recipe.fit.minutes else step / max(self.total_steps, 1)
         if progress < self.recipe.fit.small_share and min(height, width) >= 128:
             return height // 2, width // 2
         return height, width
+
+    def stretch_ends(self) -> float:
+        """The batch before which the next check is made."""
+        return self.check_at * self.recipe.fit.accumulate
+
+    def plan_check(self, check_seconds: float = 0.0, step_seconds: float = 0.0) -> None:
+        """Decide when the next check is made, once the last one is done.
+
+        Args:
+            check_seconds: how long the last check took.
+            step_seconds: how long a step took lately.
+        """
+        per_pass, fit = max(self.steps_per_epoch, 1), self.recipe.fit
+        pass_ends = (self.step // per_pass + 1) * per_pass
+        if fit.eval_step:
+            self.check_at = (self.step // fit.eval_step + 1) * fit.eval_step
+        elif fit.minutes and step_seconds:
+            wanted = math.ceil(LEAST_RATIO * check_seconds / step_seconds)
+            # Steps become slower where the pictures become larger: look again then.
+            change = 60 * fit.minutes * fit.small_share - self.seconds
+            until = math.ceil(change / step_seconds) if change > 0 else wanted
+            self.check_at = self.step + max(min(wanted, until), min(per_pass, LEAST_STRETCH))
+        else:
+            self.check_at = pass_ends
+        if self.recipe.run.save_checkpoints:
+            self.check_at = min(self.check_at, pass_ends)
+
+    def state(self) -> dict[str, Any]:
+        """Everything that a resumed run must know, as plain values."""
+        kept = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        for settled_again in ("recipe", "steps_per_epoch", "started", "told"):
+            del kept[settled_again]
+        return kept | {"before": self.seconds}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was taken."""
+        for name, value in state.items():
+            setattr(self, name, value)
 
 
 def _between(start: float, end: float, share: float) -> float:

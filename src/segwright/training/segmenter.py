@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import dataclasses
+import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -46,13 +48,15 @@ class Segmenter(L.LightningModule):
         super().__init__()
         self.network, self.classes, self.recipe = network, classes, recipe
         self.pace, self.plan, self.pairs = pace, plan, pairs
-        pairs.order.size_at = plan.size_hw
+        pairs.order.course = plan
         self.measured: nn.Module = network
         if recipe.fit.ema:
             self.measured = copy.deepcopy(network).requires_grad_(False)
         self.loss = build_loss(recipe.fit.loss, classes, label_smoothing=recipe.fit.label_smoothing)
         self.train_loss = 0.0
         self.scores: dict[str, float] = {}
+        self.resumed: dict[str, Any] = {}
+        """What `restore` was given and Lightning takes only once it has begun."""
         self._counts = np.zeros((len(classes), len(classes)), np.int64)
         self._losses: list[float] = []
 
@@ -79,14 +83,31 @@ class Segmenter(L.LightningModule):
         self.train_loss = value if not self.train_loss else 0.95 * self.train_loss + 0.05 * value
         return loss
 
+    def on_fit_start(self) -> None:
+        """Agree with the other processes, and give a resumed run its optimiser back."""
+        self.pace = self.trainer.strategy.broadcast(self.pace)
+        if self.resumed:
+            self.trainer.strategy.load_optimizer_state_dict({"optimizer_states": [self.resumed["optimizer"]]})
+            self.trainer.precision_plugin.load_state_dict(self.resumed["scaler"])
+
+    def on_train_start(self) -> None:
+        """Draw the same random numbers (dropout) as a run that was never stopped."""
+        if self.resumed:
+            torch.set_rng_state(self.resumed["random"][self.global_rank])
+            if self.resumed["random_cuda"]:
+                torch.cuda.set_rng_state(self.resumed["random_cuda"][self.global_rank], self.device)
+
     def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
         """Set this step's learning rate."""
+        if self.recipe.fit.minutes and self.trainer.world_size > 1:
+            self.plan.told = self.trainer.strategy.broadcast(self.plan.before + time.monotonic() - self.plan.started)
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = self.plan.learning_rate()
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_index: int) -> None:
         """Count the step and move the average of the weights."""
-        self.plan.step += 1
+        if not self.plan.learnt():
+            return
         if self.measured is not self.network:
             # Short runs would drag their random start along; the usual warm-up of the decay prevents that.
             decay = min(self.recipe.fit.ema, (1 + self.plan.step) / (10 + self.plan.step))
@@ -100,6 +121,50 @@ class Segmenter(L.LightningModule):
                         average.copy_(new)
         if self.plan.progress >= 1.0:
             self.trainer.should_stop = True
+
+    def state(self) -> dict[str, Any]:
+        """Everything that a resumed run must know, as tensors and plain values; every process must ask for it."""
+        strategy = self.trainer.strategy
+        weights = strategy.lightning_module_state_dict()
+        parts = ["network"] if self.measured is self.network else ["network", "measured"]
+        return {
+            "weights": {k: v for k, v in weights.items() if k.partition(".")[0] in parts},
+            "optimizer": strategy.optimizer_state(self.trainer.optimizers[0]),
+            "scaler": self.trainer.precision_plugin.state_dict(),
+            "random": _of_all_processes(torch.get_rng_state()),
+            "random_cuda": _of_all_processes(torch.cuda.get_rng_state()) if self.device.type == "cuda" else [],
+            "plan": self.plan.state(),
+            "pace": dataclasses.asdict(self.pace),
+            "train_loss": self.train_loss,
+            "scores": self.scores,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was taken; before Lightning begins."""
+        for part in ("network",) if self.measured is self.network else ("network", "measured"):
+            inside = f"{part}."
+            weights = {k.removeprefix(inside): v for k, v in state["weights"].items() if k.startswith(inside)}
+            getattr(self, part).load_state_dict(weights)
+        self.plan.restore(state["plan"])
+        self.train_loss, self.scores = state["train_loss"], state["scores"]
+        self.resumed = {k: state[k] for k in ("optimizer", "scaler", "random", "random_cuda")}
+
+    def measured_weights(self) -> dict[str, torch.Tensor]:
+        """Copies of the weights that are measured and kept, on the CPU; every process must ask for them."""
+        inside = "measured." if self.measured is not self.network else "network."
+        weights = self.trainer.strategy.lightning_module_state_dict()
+        return {k.removeprefix(inside): v.detach().clone().cpu() for k, v in weights.items() if k.startswith(inside)}
+
+    def whole(self) -> contextlib.AbstractContextManager[Any]:
+        """Context in which the network may be called from outside a step, also where its weights are shared out."""
+        if self.recipe.run.strategy != "fsdp" or self.trainer.world_size == 1:
+            return contextlib.nullcontext()
+        from torch.distributed.fsdp import FullyShardedDataParallel
+
+        shared: contextlib.AbstractContextManager[Any] = FullyShardedDataParallel.summon_full_params(
+            self.trainer.strategy.model  # type: ignore[arg-type]
+        )
+        return shared
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW; norms, biases and other vectors are not decayed."""
@@ -115,7 +180,8 @@ class Segmenter(L.LightningModule):
         """Begin counting, with batch-norm statistics that belong to the weights as they are now."""
         self._counts[:] = 0
         self._losses.clear()
-        with computing(self.measured, self.pace, "cpu") if self.device.type == "cpu" else contextlib.nullcontext():
+        on_cpu = self.device.type == "cpu"
+        with self.whole(), computing(self.measured, self.pace, "cpu") if on_cpu else contextlib.nullcontext():
             restate(self.measured, self._restating_batches())
 
     def _restating_batches(self) -> Iterator[torch.Tensor]:
@@ -135,27 +201,39 @@ class Segmenter(L.LightningModule):
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Count pixel pairs at the network's size (`evaluate` measures at the pictures' own)."""
         logits = self._logits(self.measured, batch.images)
-        self._losses.append(float(self.loss(logits, batch.class_maps)))
+        self._losses += [float(self.loss(logits, batch.class_maps))] * len(batch.keys)
         probabilities = self.classes.probabilities(logits).cpu().numpy()
         for truth, answer in zip(batch.class_maps.cpu().numpy(), probabilities, strict=True):
             self._counts += metrics.confusion(truth, self.classes.decode(answer), len(self.classes))
 
     def on_validation_epoch_end(self) -> None:
         """Scores of this check, over all processes."""
-        gathered = torch.as_tensor(self.all_gather(torch.from_numpy(self._counts)))
-        counts = gathered.reshape(-1, *self._counts.shape).sum(0).cpu().numpy()
+        counts = self._over_all_processes(self._counts)
+        loss, pictures = self._over_all_processes(np.array([sum(self._losses), len(self._losses)]))
         iou = metrics.iou(counts)
         score = float(iou[1]) if len(self.classes) == 2 else float(metrics.mean_iou(counts))
         dice = metrics.dice(counts)[1 if len(self.classes) == 2 else 0 :]
         # Classes that occur neither in truth nor in prediction have no score; neither has a check of ignored pixels only.
         known = dice[np.isfinite(dice)]
         self.scores = {
-            "val_loss": float(np.mean(self._losses)) if self._losses else float("nan"),
+            "val_loss": float(loss / pictures) if pictures else float("nan"),
             "val_iou": float(np.nan_to_num(score)),
             "val_dice": float(known.mean()) if known.size else 0.0,
             "val_pixel_accuracy": float(np.nan_to_num(metrics.pixel_accuracy(counts))),
         }
         self.log_dict(self.scores)
+
+    def _over_all_processes(self, sums: np.ndarray) -> np.ndarray:
+        gathered = torch.as_tensor(self.all_gather(torch.from_numpy(sums)))
+        return gathered.reshape(-1, *sums.shape).sum(0).cpu().numpy()
+
+
+def _of_all_processes(tensor: torch.Tensor) -> list[torch.Tensor]:
+    if not torch.distributed.is_initialized():
+        return [tensor]
+    gathered: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(gathered, tensor)
+    return gathered
 
 
 @torch.no_grad()
