@@ -16,6 +16,7 @@ from segwright.data.loaders import Batch
 from segwright.errors import DataError, OutputError, RecipeError, UserError
 from segwright.recipe import Recipe, read_yaml
 from segwright.training import fit
+from segwright.training.machines import chosen_device
 from segwright.training.segmenter import Segmenter
 from tests.command import succeeded
 from tests.tiny import make_dataset
@@ -227,4 +228,4 @@ def test_a_taken_folder_and_a_missing_gpu(binary_data: Path, tmp_path: Path, mon
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(RecipeError, match="--device cpu"):
         fit.train(binary_data, tiny_recipe(device="cuda"), tmp_path / "other")
-    assert fit.chosen_device(tiny_recipe()) == "cpu"
+    assert chosen_device(tiny_recipe()) == "cpu"

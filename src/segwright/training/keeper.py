@@ -79,9 +79,10 @@ class Keeper(L.Callback):
         looking = plan.epoch > segmenter.recipe.fit.cool_down or plan.progress >= 1.0
         improved = looking and segmenter.scores["val_iou"] > self.best
         weights = segmenter.measured_weights()
-        self._log(segmenter)
         if trainer.is_global_zero:
             self._save(segmenter, weights, improved)
+        self._log(segmenter)
+        if trainer.is_global_zero:
             self.after_check(segmenter, len(self.rows))
         if improved:
             self.best, self.checks_without_gain = segmenter.scores["val_iou"], 0
