@@ -149,15 +149,17 @@ def train(
     recipe_name: Annotated[str, Parameter(name="--recipe")] = "multiclass",
     out: Path | None = None,
     classes: Path | None = None,
+    load_model_if_exists: Path | None = None,
     settings: Annotated[Settings, Flags] = NOTHING_SAID,
 ) -> int:
     """Train a model. Settings not given come from the recipe.
 
     Args:
         data: Folder with pictures and masks.
-        recipe_name: Name of a recipe (card, binary, multiclass) or a YAML file.
+        recipe_name: Name of a recipe (card, binary, multiclass, patches, person) or a YAML file.
         out: New folder for the run; default runs/DATA-RECIPE, numbered.
         classes: Class table to use instead of the data's classes.csv.
+        load_model_if_exists: As --load-model where this is there, else start without it; for scripts that always pass one.
         settings: Overrides.
     """
     import json as json_module
@@ -167,6 +169,9 @@ def train(
     chosen = _recipe(recipe_name, settings)
     folder = out or _fresh(Path("runs") / f"{data.resolve().name}-{chosen.name}")
     console = _console()
+    if load_model_if_exists is not None:
+        chosen, said = _started_from(load_model_if_exists, chosen)
+        console.print(said, soft_wrap=True, highlight=False)
     try:
         run = workflows.train(data, chosen, folder, classes_csv=classes, console=console)
     except KeyboardInterrupt:
@@ -297,7 +302,7 @@ def show_recipe(name: str = "multiclass", /, *, settings: Annotated[Settings, Fl
     """Print a recipe as YAML; save it, edit it, and give it to train --recipe FILE.
 
     Args:
-        name: Name of a recipe (card, binary, multiclass) or a YAML file.
+        name: Name of a recipe (card, binary, multiclass, patches, person) or a YAML file.
         settings: Overrides.
     """
     sys.stdout.write(recipe.to_yaml(_recipe(name, settings)))
@@ -397,6 +402,18 @@ def _recipe(name: str, settings: Any) -> recipe.Recipe:
     base = recipe.read_yaml(Path(name)) if name.endswith((".yaml", ".yml")) else recipe.named_recipe(name)
     given = {k: v for k, v in vars(settings).items() if v is not None}
     return base.with_settings(**given) if given else base
+
+
+def _started_from(model: Path, chosen: recipe.Recipe) -> tuple[recipe.Recipe, str]:
+    """The recipe with `--load-model` where that model exists, and one line that says which of the two it was."""
+    if chosen.model.load_model:
+        raise UserError("--load-model and --load-model-if-exists both say where to start; leave one of them out.")
+    if model.exists():
+        # What the run starts from otherwise has nothing to do then.
+        return chosen.with_settings(load_model=str(model), weights="none"), f"Starting from {model}."
+    other = chosen.model.weights
+    start = "random weights" if other == "none" else f"--weights {other}"
+    return chosen, f"{model} does not exist, so the training starts from {start}."
 
 
 def _fresh(folder: Path) -> Path:

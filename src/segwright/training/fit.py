@@ -31,6 +31,7 @@ from segwright.training.keeper import Bar, CheckPace, Keeper, answers
 from segwright.training.pace import Pace, choose, keep_memory
 from segwright.training.plan import Plan
 from segwright.training.segmenter import Segmenter
+from segwright.training.start import load_start, refuse_lonely_batch
 
 AUTOMATIC_AREA = 480 * 640
 """Largest automatic input, pixels; larger data is scaled down unless the user asks for more."""
@@ -85,12 +86,16 @@ def train(
     L.seed_everything(recipe.fit.seed, verbose=False)
     keep_memory()
     network = build(recipe.model, dataset.classes.channels).to(device)
+    load_start(network, recipe.model, dataset.classes)
     network.to(memory_format=torch.channels_last)
     pace = choose(network, dataset.classes.channels, recipe.data.size_hw, recipe.fit.precision, device)
     chosen = to_yaml(recipe)
-    recipe = recipe.with_settings(weights=Path(recipe.model.weights).name)  # folders of this machine stay here
+    names = {key: Path(getattr(recipe.model, key)).name for key in ("weights", "load_model")}
+    recipe = recipe.with_settings(**names)  # folders of this machine stay here
     pairs = Pairs(splits, dataset.classes, recipe, device)
     plan = Plan(recipe, steps_per_epoch=len(pairs.order) // pairs.batch_size)
+    sizes = (plan.size_hw(0), recipe.data.size_hw)
+    refuse_lonely_batch(network, recipe.model, batch_size=pairs.batch_size, pictures=len(splits.train), sizes=sizes)
     segmenter = Segmenter(network, dataset.classes, recipe, pace, plan, pairs)
 
     # Whatever can be refused has been refused: now there is something to keep.
