@@ -159,6 +159,10 @@ def _start_as_in_the_paper(convolution: nn.Conv2d | nn.ConvTranspose2d) -> None:
 _SHRINKS = sum(4 << level for level in range(DEPTH + 1)) + sum(4 << level for level in range(DEPTH))
 CONTEXT = _SHRINKS // 2
 """Pixels that valid convolutions take from each side: 92."""
+GATES_EDGE = 14
+"""With gates, this many pixels at the border of a valid answer do depend on where the input ends: a gate is enlarged by
+bilinear interpolation, which has no neighbour there (one pixel at the lowest gate, 3 and 7 at the next, 14 at the size of
+the picture)."""
 _FITTING = sum(4 << level for level in range(DEPTH)) % (1 << DEPTH)
 """Lengths that leave this over when divided by 16 are even at every pooling: 12, as 572 does."""
 
