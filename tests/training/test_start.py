@@ -113,8 +113,11 @@ def test_many_misfits_are_counted(tmp_path: Path) -> None:
 
 def test_another_architecture_is_said(tmp_path: Path) -> None:
     said = refusal(ModelRecipe(model="Unet", encoder="resnet18"), saved(tmp_path, UNET))
-    assert "does not fit Unet, being a checkpoint of another architecture (--model UnetClassic" in said
-    assert len(said) < 900
+    because = "does not fit Unet, being a checkpoint of another architecture"
+    assert f"{because} (--model UnetClassic --base-channels 2): " in said
+    grey = ModelRecipe(model="UnetClassic", base_channels=2, no_batch_norm=True, channels_in=1)
+    said = refusal(grey, saved(tmp_path, UNET))
+    assert "another architecture (--channels-in 3 without --no-batch-norm): " in said
 
 
 def test_the_default_spelled_out_is_no_other_architecture(tmp_path: Path) -> None:

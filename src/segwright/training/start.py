@@ -92,12 +92,19 @@ def _because(made: Checkpoint | None, recipe: ModelRecipe, classes: Classes) -> 
         return ""
     theirs, ours = architecture(made.recipe.model), architecture(recipe)
     if theirs != ours:
-        differing = {key: value for key, value in theirs.items() if ours.get(key) != value} or theirs
-        flags = " ".join(f"--{key.replace('_', '-')} {value}" for key, value in differing.items())
+        same = ours["model"] == theirs["model"]
+        # Of another model, what it has by default need not be said.
+        known = ours if same else architecture(ModelRecipe(model=theirs["model"])) | {"model": ours["model"]}
+        flags = " ".join(_flag(key, value) for key, value in theirs.items() if known.get(key) != value)
         return f", being a checkpoint of another architecture ({flags})"
     if made.classes.channels != classes.channels:
         return f", since it was trained for {len(made.classes)} classes and this data has {len(classes)}"
     return ""
+
+
+def _flag(key: str, value: object) -> str:
+    flag = f"--{key.replace('_', '-')}"
+    return f"{flag} {value}" if not isinstance(value, bool) else flag if value else f"without {flag}"
 
 
 def _shape(tensor: torch.Tensor) -> str:
