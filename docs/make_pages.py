@@ -264,6 +264,8 @@ def _values(kind: Any) -> str:
 PAPERS = {
     "lraspp_mobilenet_v3_large": "Howard et al. 2019, [1905.02244](https://arxiv.org/abs/1905.02244)",
     "lraspp_mobilenet_v3_small": "Howard et al. 2019, [1905.02244](https://arxiv.org/abs/1905.02244)",
+    "UnetClassic": "Ronneberger et al. 2015, [1505.04597](https://arxiv.org/abs/1505.04597)",
+    "UnetAttention": "Oktay et al. 2018, [1804.03999](https://arxiv.org/abs/1804.03999)",
     "Unet": "Ronneberger et al. 2015, [1505.04597](https://arxiv.org/abs/1505.04597)",
     "UnetPlusPlus": "Zhou et al. 2018, [1807.10165](https://arxiv.org/abs/1807.10165)",
     "MAnet": "Fan et al. 2020, [10.1109/ACCESS.2020.3025372](https://doi.org/10.1109/ACCESS.2020.3025372)",
@@ -279,11 +281,49 @@ PAPERS = {
 }
 
 
-def models_page() -> str:
-    """docs/models.md: the catalogue, with parameters counted on the meta device, where nothing is computed."""
+MEASURED_HW = (480, 640)
+"""Height and width of the picture that arithmetic is counted for."""
+
+
+def gigaflops(network: Any, size_hw: tuple[int, int]) -> float:
+    """Arithmetic for one picture in 10^9 operations, two for each multiply-add of convolutions, matrix products and attention."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network.eval()(torch.empty(1, 3, *size_hw, device="meta"))
+    return float(counter.get_total_flops()) / 1e9
+
+
+def valid_costs(side: int) -> float:
+    """How many times the work a square picture is for the valid classic U-Net as for the padded one."""
     import torch
 
     catalogue, recipe = (importlib.import_module(f"segwright.{name}") for name in ("models.catalogue", "recipe"))
+    with torch.device("meta"):
+        padded, valid = (
+            catalogue.build(recipe.ModelRecipe(model="UnetClassic", padding=padding), 1, load_weights=False)
+            for padding in (1, 0)
+        )
+    return gigaflops(valid, (side, side)) / gigaflops(padded, (side, side))
+
+
+def export_formats() -> list[str]:
+    """What `segwright export --to` offers."""
+    cli = importlib.import_module("segwright.cli")
+    return [str(choice) for choice in get_args(get_type_hints(cli.export)["to"])]
+
+
+def models_page() -> str:
+    """docs/models.md: the catalogue, with parameters and arithmetic counted on the meta device, where nothing is computed."""
+    import torch
+
+    catalogue, unet, recipe = (
+        importlib.import_module(f"segwright.{name}") for name in ("models.catalogue", "models.unet", "recipe")
+    )
+    formats = {"onnx": "ONNX"}
+    exported = ", ".join(formats.get(name, name) for name in export_formats())
+    height, width = MEASURED_HW
     lines = [
         "# Models",
         "",
@@ -293,26 +333,42 @@ def models_page() -> str:
         "channel for each class otherwise. Sides that the network cannot take are padded inside and cut back. Parameters",
         "are counted for two classes with the encoder of the table, without any weights being loaded.",
         "",
-        "| `--model` | `--encoder` | parameters | paper |",
-        "|---|---|---:|---|",
+        f"GFLOPs are 10^9 operations for one picture of {height}x{width} (height x width), where one multiply-add is 2 operations:",
+        "half of each number is what others call GMACs. Counted are convolutions, matrix products and attention, which is",
+        "nearly all; norms, activations and resizing are not.",
+        "",
+        "| `--model` | `--encoder` | parameters | GFLOPs | exports to | paper |",
+        "|---|---|---:|---:|---|---|",
     ]
-    for name in catalogue.BUILDERS:
-        ours = name.startswith("lraspp")
-        encoder = "" if ours else catalogue.DEFAULT_ENCODERS.get(name, catalogue.DEFAULT_ENCODER)
+    for name, builder in catalogue.BUILDERS.items():
+        takes_encoder = "encoder" in catalogue.SETTINGS[builder]
+        encoder = catalogue.DEFAULT_ENCODERS.get(name, catalogue.DEFAULT_ENCODER) if takes_encoder else ""
         with torch.device("meta"):
             network = catalogue.build(recipe.ModelRecipe(model=name, encoder=encoder), 1, load_weights=False)
         millions = sum(p.numel() for p in network.parameters()) / 1e6
-        said = "its own" if ours else f"`{encoder}` (default)"
-        lines.append(f"| `{name}` | {said} | {millions:.2f} M | {PAPERS[name]} |")
+        said = f"`{encoder}` (default)" if takes_encoder else "its own"
+        flops = gigaflops(network, MEASURED_HW)
+        lines.append(f"| `{name}` | {said} | {millions:.2f} M | {flops:.1f} | {exported} | {PAPERS[name]} |")
     lines += [
         "",
-        "LR-ASPP is ours, on torchvision's MobileNetV3. The others are architectures of segmentation-models-pytorch, and",
-        "take its encoders (`resnet18`, `efficientnet-b0`, `mit_b0`, ...) and, with the prefix `tu-`, those of timm.",
+        "What `segwright export --to` can make is taken from the command, and the slow tests export every network of this table,",
+        "for a fixed size and for any size, and compare its answers with PyTorch's.",
+        "",
+        "LR-ASPP is ours, on torchvision's MobileNetV3. `UnetClassic` and `UnetAttention` are ours too, as in their papers: the",
+        "first hands its maps across as they are, the second weighs them by gates. `--padding 0` makes their convolutions valid:",
+        f"no zeros are made up at borders; the network sees a mirrored border of {unet.CONTEXT} pixels and more instead, which makes it",
+        f"{valid_costs(256):.1f} times the work at 256x256 and {valid_costs(1024):.1f} times at 1024x1024. `--no-batch-norm` and",
+        "`--base-channels` change both further. The others are architectures of segmentation-models-pytorch, and take its encoders",
+        "(`resnet18`, `efficientnet-b0`, `mit_b0`, ...) and, with the prefix `tu-`, those of timm.",
         "Not every encoder goes with every architecture; when one does not, the error says so before anything is trained.",
         "",
         "`--weights imagenet` downloads a pretrained backbone once. It has its own licence and was trained on pictures that",
         "have theirs; `--weights none`, the default, starts at random and downloads nothing. `--weights FILE` takes a",
-        "checkpoint of ours or a state dict of a backbone, at least half of whose tensors must fit.",
+        "checkpoint of ours or a state dict of a backbone, at least half of whose tensors must fit. `--load-model` takes a",
+        "whole model, every tensor of which must fit: see [recipes](recipes.md#starting-from-weights).",
+        "",
+        "A batch norm that would see one value per channel cannot learn. With `--batch-size 1` that is so after global pooling",
+        "(as in DeepLabV3 or PAN) and wherever a small picture has shrunk to one pixel; it is refused before anything is trained.",
     ]
     return "\n".join(lines) + "\n"
 

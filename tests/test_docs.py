@@ -217,6 +217,21 @@ def test_every_finding_is_explained() -> None:
     assert all(reported.severities for reported in pages.reported())
 
 
+def test_arithmetic_counts_two_for_each_multiply_add() -> None:
+    """Against a convolution counted by hand, and what torchvision publishes for its LR-ASPP at 520x520 with 21 classes."""
+    import torch
+    from torchvision.models.segmentation import LRASPP_MobileNet_V3_Large_Weights
+
+    from segwright.models.lraspp import LRASPP
+
+    pages = make_pages()
+    with torch.device("meta"):
+        convolution, network = torch.nn.Conv2d(3, 8, 5, padding=2), LRASPP("large", 21)
+    assert pages.gigaflops(convolution, (20, 30)) * 1e9 == 2 * (3 * 5 * 5) * 8 * 20 * 30
+    published = LRASPP_MobileNet_V3_Large_Weights.DEFAULT.meta["_ops"]  # in 10^9 multiply-adds
+    assert pages.gigaflops(network, (520, 520)) == pytest.approx(2 * published, rel=0.01)
+
+
 def test_python_page_names_the_public_interface() -> None:
     text = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
     table = "\n".join(line for line in text.splitlines() if line.startswith("| `"))

@@ -11,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segwright.errors import RecipeError
+from segwright.models.catalogue import require_possible
+from segwright.preprocess import placement
 from segwright.recipe import (
     PARTS,
     RECIPES,
@@ -36,6 +38,29 @@ def test_named_recipes_survive_dict_and_yaml(name: str, tmp_path: Path) -> None:
 
 def test_card_is_portrait_480_by_640() -> None:
     assert named_recipe("card").data.size_hw == (640, 480)
+
+
+def test_patches_is_the_wide_network_for_long() -> None:
+    recipe = named_recipe("patches")
+    assert (recipe.model.model, recipe.model.encoder) == ("UnetPlusPlus", "resnext101_32x8d")
+    assert (recipe.fit.epochs, recipe.fit.batch_size, recipe.fit.weight_decay) == (300, 8, 1e-3)
+
+
+def test_person_favours_neither_way_of_holding_a_camera() -> None:
+    """Pictures of 3:4 and of 4:3 fill the same share of its input, and more than a frame of either shape gives the worse one."""
+    size_hw = named_recipe("person").data.size_hw
+
+    def filled(picture_hw: tuple[int, int], frame_hw: tuple[int, int]) -> float:
+        (scale, _), _ = placement(*picture_hw, frame_hw, "pad")
+        return scale**2 * picture_hw[0] * picture_hw[1] / (frame_hw[0] * frame_hw[1])
+
+    assert filled((400, 300), size_hw) == pytest.approx(filled((300, 400), size_hw)) == pytest.approx(0.75)
+    assert filled((300, 400), (640, 480)) == pytest.approx(0.5625)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_named_recipes_set_nothing_that_their_model_lacks(name: str) -> None:
+    require_possible(named_recipe(name).model)
 
 
 def test_absent_settings_keep_their_defaults() -> None:
@@ -106,6 +131,11 @@ def test_refused_dicts_say_why(raw: dict[str, Any], said: str) -> None:
         ({"val_share": 0.0}, "--val-share"),
         ({"workers": -2}, "--workers"),
         ({"cache_gb": -1.0}, "--cache-gb"),
+        ({"base_channels": -1}, "--base-channels is a number from 1 to 512"),
+        ({"base_channels": 1024}, "--base-channels is a number from 1 to 512"),
+        ({"padding": 2}, "--padding is one of 0, 1"),
+        ({"no_batch_norm": 1}, "--no-batch-norm is bool"),
+        ({"load_model": "runs/a", "weights": "imagenet"}, "--weights imagenet would have nothing to do"),
         ({"epoch": 3}, "did you mean epochs"),
         ({"qqqqqqqq": 3}, "choose from"),
     ],

@@ -151,17 +151,19 @@ def train(
     classes: Path | None = None,
     resume: Path | None = None,
     gpus: int | None = None,
+    load_model_if_exists: Path | None = None,
     settings: Annotated[Settings, Flags] = NOTHING_SAID,
 ) -> int:
     """Train a model. Settings not given come from the recipe.
 
     Args:
         data: Folder with pictures and masks.
-        recipe_name: Name of a recipe (card, binary, multiclass) or a YAML file.
+        recipe_name: Name of a recipe (card, binary, multiclass, patches, person) or a YAML file.
         out: New folder for the run; default runs/DATA-RECIPE, numbered.
         classes: Class table to use instead of the data's classes.csv.
         resume: Go on with this run, which was stopped; it brings its data and settings.
         gpus: Short for --device cuda --devices N; 0 for --device cpu.
+        load_model_if_exists: As --load-model where this is there, else start without it; for scripts that always pass one.
         settings: Overrides.
     """
     import json as json_module
@@ -172,12 +174,15 @@ def train(
     given = _given(settings) | _devices(gpus, settings)
     console = _console(quiet=not first_process())
     if resume is not None:
-        _refuse_with_resume(data, out, classes, recipe_name, given)
+        _refuse_with_resume(data, out, classes, recipe_name, given | {"load_model_if_exists": load_model_if_exists})
         folder = resume
     elif data is None:
         raise UserError("Name the folder with pictures and masks: segwright train DATA (or --resume RUN).")
     else:
         chosen = _recipe(recipe_name, given)
+        if load_model_if_exists is not None:
+            chosen, said = _started_from(load_model_if_exists, chosen)
+            console.print(said, soft_wrap=True, highlight=False)
         folder = out or _fresh(Path("runs") / f"{data.resolve().name}-{chosen.name}")
     try:
         if data is None:
@@ -312,7 +317,7 @@ def show_recipe(name: str = "multiclass", /, *, settings: Annotated[Settings, Fl
     """Print a recipe as YAML; save it, edit it, and give it to train --recipe FILE.
 
     Args:
-        name: Name of a recipe (card, binary, multiclass) or a YAML file.
+        name: Name of a recipe (card, binary, multiclass, patches, person) or a YAML file.
         settings: Overrides.
     """
     sys.stdout.write(recipe.to_yaml(_recipe(name, _given(settings))))
@@ -451,6 +456,18 @@ def _what_is_left(folder: Path) -> str:
     if (folder / "best.safetensors").is_file():
         return f"the best weights so far lie in {folder}"
     return f"no check was finished; remove {folder}"
+
+
+def _started_from(model: Path, chosen: recipe.Recipe) -> tuple[recipe.Recipe, str]:
+    """The recipe with `--load-model` where that model exists, and one line that says which of the two it was."""
+    if chosen.model.load_model:
+        raise UserError("--load-model and --load-model-if-exists both say where to start; leave one of them out.")
+    if model.exists():
+        # What the run starts from otherwise has nothing to do then.
+        return chosen.with_settings(load_model=str(model), weights="none"), f"Starting from {model}."
+    other = chosen.model.weights
+    start = "random weights" if other == "none" else f"--weights {other}"
+    return chosen, f"{model} does not exist, so the training starts from {start}."
 
 
 def _fresh(folder: Path) -> Path:

@@ -74,17 +74,33 @@ class ModelRecipe:
     """Which network."""
 
     model: str = "lraspp_mobilenet_v3_large"
-    """lraspp_mobilenet_v3_large, lraspp_mobilenet_v3_small, or an architecture of segmentation-models-pytorch such as Unet."""
+    """lraspp_mobilenet_v3_large, lraspp_mobilenet_v3_small, UnetClassic, UnetAttention, or an architecture of
+    segmentation-models-pytorch such as Unet; `segwright models` lists all."""
     encoder: str = ""
     """Encoder of a segmentation-models-pytorch architecture, such as resnet18 or tu-mobilenetv3_large_100; empty takes resnet34, for DPT
     a small vision transformer."""
     channels_in: Literal[1, 3] = 3
     """Colour channels the network sees: 3 for RGB, 1 for grey."""
     weights: str = "none"
-    """none: random start; imagenet: pretrained backbone, downloaded once; or a file: a checkpoint of ours or a backbone's state dict."""
+    """none: random start; imagenet: pretrained backbone, downloaded once; or a file: a checkpoint of ours or a backbone's state dict,
+    of which whatever fits is taken."""
+    load_model: str = ""
+    """Start from all weights of a run folder, a checkpoint of ours or a whole state dict; every tensor must fit."""
+    padding: Literal[0, 1] = 1
+    """UnetClassic and UnetAttention: 1 fills the border of every convolution with zeros; 0 is the paper's valid network, which sees a
+    mirrored border of 92 pixels instead."""
+    no_batch_norm: bool = False
+    """UnetClassic and UnetAttention: leave out the batch norm after each convolution, as the paper does."""
+    base_channels: int = 0
+    """UnetClassic and UnetAttention: channels of the first level, doubled at each of the four below; 0 takes the paper's 64."""
 
     def __post_init__(self) -> None:
         _refuse_wrong_kinds(self)
+        _refuse(not 0 <= self.base_channels <= 512, "--base-channels is a number from 1 to 512, or 0 for 64.")
+        _refuse(
+            bool(self.load_model) and self.weights != "none",
+            f"--load-model brings every weight, so --weights {self.weights} would have nothing to do; leave one of them out.",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,7 +261,34 @@ def card() -> Recipe:
     )
 
 
-RECIPES: dict[str, Callable[[], Recipe]] = {"card": card, "binary": binary, "multiclass": multiclass}
+def patches() -> Recipe:
+    """Large pictures with fine detail, such as microscopy or aerial views: a wide network learns from them for long."""
+    return Recipe(
+        name="patches",
+        model=ModelRecipe(model="UnetPlusPlus", encoder="resnext101_32x8d"),
+        fit=FitRecipe(epochs=300, batch_size=8, weight_decay=1e-3),
+    )
+
+
+def person() -> Recipe:
+    """People against their background, upright or across: LR-ASPP at 512 x 512, strong variation."""
+    # In a square, pictures of 3:4 and of 4:3 both keep three quarters of the input; a frame of either shape would leave the
+    # other with little over half.
+    return Recipe(
+        name="person",
+        data=DataRecipe(width=512, height=512, augment="strong"),
+        model=ModelRecipe(model="lraspp_mobilenet_v3_large"),
+        fit=FitRecipe(epochs=60, small_share=0.6),
+    )
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "card": card,
+    "binary": binary,
+    "multiclass": multiclass,
+    "patches": patches,
+    "person": person,
+}
 
 
 def named_recipe(name: str) -> Recipe:

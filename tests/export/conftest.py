@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -25,12 +26,14 @@ def small_checkpoint(
     size_hw: tuple[int, int] = (64, 96),
     fit: Fit = "pad",
     threshold: float = 0.5,
+    **settings: Any,
 ) -> Checkpoint:
     torch.manual_seed(0)
     torch.set_num_threads(1)
     names = Classes(names=("background", "card", "hand", "table")[:classes])
     recipe = Recipe(
-        data=DataRecipe(height=size_hw[0], width=size_hw[1], fit=fit), model=ModelRecipe(model=model, encoder=encoder)
+        data=DataRecipe(height=size_hw[0], width=size_hw[1], fit=fit),
+        model=ModelRecipe(model=model, encoder=encoder, **settings),
     )
     network = build(recipe.model, names.channels)
     # Random networks answer almost the same everywhere. Statistics of pictures and a centred, stretched head make every

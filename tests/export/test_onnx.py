@@ -15,7 +15,7 @@ from segwright.engines import METADATA_KEY, OnnxEngine, PyTorchEngine
 from segwright.errors import GateError, ModelError, OutputError
 from segwright.export import onnx as exporter
 from segwright.export.onnx import PLACED_TOLERANCE, TOLERANCE, export_onnx, made_up_pictures, prove
-from segwright.models.catalogue import BUILDERS
+from segwright.models.catalogue import BUILDERS, SETTINGS
 from segwright.predict.predictor import Predictor
 
 onnx = pytest.importorskip("onnx", reason="the extra segwright[onnx] is not installed")
@@ -146,15 +146,31 @@ def test_wrong_requests_are_refused_in_one_sentence(binary: Checkpoint, tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("model", "padding", "any_size"),
+    [("UnetClassic", 0, True), ("UnetAttention", 0, False), ("UnetAttention", 1, True)],
+)
+def test_u_nets_export(
+    model: str, padding: int, any_size: bool, make_checkpoint: MakeCheckpoint, tmp_path: Path
+) -> None:
+    """Mirrored borders, cut skips and gates, at a size that is no multiple of 16 and smaller than the valid border."""
+    checkpoint = make_checkpoint(model, classes=3, size_hw=(40, 72), base_channels=4, padding=padding)
+    path = export_onnx(checkpoint, tmp_path / "m.onnx", any_size=any_size)
+    facts = exporter.deployed_facts(checkpoint, any_size=any_size)
+    assert prove(path, checkpoint, facts) < (PLACED_TOLERANCE[0] if any_size else TOLERANCE)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("any_size", [False, True])
 @pytest.mark.parametrize("model", sorted(BUILDERS))
 def test_every_network_of_the_catalogue_exports(
     model: str, any_size: bool, make_checkpoint: MakeCheckpoint, tmp_path: Path
 ) -> None:
-    encoder = {"DPT": "tu-vit_tiny_patch16_224"}.get(model, "" if model.startswith("lraspp") else "resnet18")
+    owned = SETTINGS[BUILDERS[model]]
+    encoder = {"DPT": "tu-vit_tiny_patch16_224"}.get(model, "resnet18" if "encoder" in owned else "")
+    narrow = {"base_channels": 16} if "base_channels" in owned else {}
     size_hw = (224, 224) if model == "DPT" else (128, 160)
-    checkpoint = make_checkpoint(model, encoder, classes=3, size_hw=size_hw)
+    checkpoint = make_checkpoint(model, encoder, classes=3, size_hw=size_hw, **narrow)
     path = export_onnx(checkpoint, tmp_path / "m.onnx", any_size=any_size)
     facts = exporter.deployed_facts(checkpoint, any_size=any_size)
     assert prove(path, checkpoint, facts) < (PLACED_TOLERANCE[0] if any_size else TOLERANCE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,11 @@ from segwright.checkpoint import Checkpoint, load
 from segwright.classes import Classes
 from segwright.errors import ModelError, RecipeError
 from segwright.models import catalogue
-from segwright.models.catalogue import BUILDERS, LUMA, MEAN, STD, Network, build, canonical, read_weights
+from segwright.models.catalogue import BUILDERS, LUMA, MEAN, SETTINGS, STD, Network, build, canonical
+from segwright.models.weights import read_weights
 from segwright.recipe import ModelRecipe, Recipe
 
-FAST = ("lraspp_mobilenet_v3_large", "lraspp_mobilenet_v3_small", "Unet")
+FAST = ("lraspp_mobilenet_v3_large", "lraspp_mobilenet_v3_small", "UnetClassic", "UnetAttention", "Unet")
 ENCODERS = {"DPT": "tu-vit_tiny_patch16_224"}
 """DPT takes encoders of timm only; all others get the smallest residual network."""
 
@@ -31,8 +33,11 @@ def one_thread() -> None:
 
 
 def recipe(name: str, channels_in: int = 3, weights: str = "none") -> ModelRecipe:
-    encoder = "" if name.startswith("lraspp") else ENCODERS.get(name, "resnet18")
-    return ModelRecipe(model=name, encoder=encoder, channels_in=1 if channels_in == 1 else 3, weights=weights)
+    made = ModelRecipe(model=name, channels_in=1 if channels_in == 1 else 3, weights=weights)
+    owned = SETTINGS[BUILDERS[name]]
+    if "encoder" in owned:
+        return replace(made, encoder=ENCODERS.get(name, "resnet18"))
+    return replace(made, base_channels=8) if "base_channels" in owned else made
 
 
 @models

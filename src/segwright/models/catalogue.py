@@ -1,4 +1,4 @@
-"""From a name to a network: LR-ASPP and every segmentation-models-pytorch architecture, with normalisation as first layer."""
+"""From a name to a network: LR-ASPP, U-Nets, every segmentation-models-pytorch architecture; normalisation is the first layer."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from torch.nn import functional as F
 
 from segwright.errors import ModelError, RecipeError
 from segwright.models.lraspp import LRASPP
+from segwright.models.unet import BASE_CHANNELS, UNet
+from segwright.models.weights import copy_matching, no_file, read_weights
 from segwright.recipe import SIZE_MULTIPLE, ModelRecipe
 
 # ImageNet statistics of RGB pictures scaled to 0..1, as used by torchvision's and timm's pretrained backbones.
@@ -98,14 +100,29 @@ def _lraspp(recipe: ModelRecipe, channels_out: int, pretrained: bool) -> nn.Modu
         from torchvision.models import MobileNet_V3_Large_Weights, MobileNet_V3_Small_Weights
 
         weights: Any = MobileNet_V3_Large_Weights if recipe.model.endswith("large") else MobileNet_V3_Small_Weights
-        _copy_matching(body, weights.DEFAULT.get_state_dict(progress=True, check_hash=True), "ImageNet weights")
+        copy_matching(body, weights.DEFAULT.get_state_dict(progress=True, check_hash=True), "ImageNet weights")
     return body
+
+
+def _unet(recipe: ModelRecipe, channels_out: int, pretrained: bool) -> nn.Module:
+    if pretrained:
+        raise RecipeError(
+            f"{recipe.model} has no backbone that ImageNet weights were made for; use --weights none, or --model Unet."
+        )
+    return UNet(
+        recipe.channels_in,
+        channels_out,
+        base_channels=recipe.base_channels or BASE_CHANNELS,
+        padding=recipe.padding,
+        batch_norm=not recipe.no_batch_norm,
+        attention=recipe.model == "UnetAttention",
+    )
 
 
 def _smp(recipe: ModelRecipe, channels_out: int, pretrained: bool) -> nn.Module:
     import segmentation_models_pytorch as smp
 
-    encoder = recipe.encoder or DEFAULT_ENCODERS.get(recipe.model, DEFAULT_ENCODER)
+    encoder = architecture(recipe)["encoder"]
     _require_encoder(encoder)
     # Its client retries for half a minute and logs every try; our own sentence says it once.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
@@ -153,21 +170,39 @@ def require_possible(recipe: ModelRecipe) -> None:
     """Refuse before any work what `build` would refuse after reading the data.
 
     Raises:
-        RecipeError: unknown model.
-        ModelError: the weights file does not exist.
+        RecipeError: unknown model, or a setting that it does not have.
+        ModelError: a file to start from does not exist.
     """
-    canonical(recipe.model)
+    _require_own_settings(canonical(recipe.model), recipe)
+    if recipe.load_model and not Path(recipe.load_model).exists():
+        raise ModelError(
+            f"{recipe.load_model}, from which --load-model should start, does not exist; check the path, or use "
+            "--load-model-if-exists, which starts without it."
+        )
     if recipe.weights not in {"none", "imagenet"} and not Path(recipe.weights).is_file():
-        raise _no_file(Path(recipe.weights))
+        raise no_file(Path(recipe.weights))
 
 
-def _no_file(path: Path) -> ModelError:
-    return ModelError(f"The weights file {path} does not exist; check the path, or start without: --weights none.")
+def _require_own_settings(name: str, recipe: ModelRecipe) -> None:
+    """Refuse settings that the named model would silently ignore."""
+    known, defaults = SETTINGS.get(BUILDERS[name]), ModelRecipe()
+    for setting in (setting for owned in SETTINGS.values() for setting in owned):
+        default = getattr(defaults, setting)
+        if known is None or setting in known or getattr(recipe, setting) == default:
+            continue
+        owners = [other for other, builder in BUILDERS.items() if setting in SETTINGS.get(builder, ())]
+        listed = ", ".join(owners[:3]) + (" and others" if len(owners) > 3 else "")
+        raise RecipeError(
+            f"{name} has no setting --{setting.replace('_', '-')} (that is for {listed}); "
+            f"leave it at {default!r}, or choose another --model."
+        )
 
 
 BUILDERS: Mapping[str, Callable[[ModelRecipe, int, bool], nn.Module]] = {
     "lraspp_mobilenet_v3_large": _lraspp,
     "lraspp_mobilenet_v3_small": _lraspp,
+    "UnetClassic": _unet,
+    "UnetAttention": _unet,
 } | dict.fromkeys(
     (
         "Unet",
@@ -187,21 +222,30 @@ BUILDERS: Mapping[str, Callable[[ModelRecipe, int, bool], nn.Module]] = {
 )
 """Every network by its name; the contract tests run over this table."""
 
+SETTINGS: Mapping[Callable[[ModelRecipe, int, bool], nn.Module], tuple[str, ...]] = {
+    _lraspp: (),
+    _unet: ("padding", "no_batch_norm", "base_channels"),
+    _smp: ("encoder",),
+}
+"""Which fields of `ModelRecipe` only some models have."""
+
 
 def build(recipe: ModelRecipe, channels_out: int, *, load_weights: bool = True) -> Network:
     """The network a recipe describes.
 
     Args:
-        recipe: name, encoder, channels and weights.
+        recipe: name, its own settings, channels and weights; `load_model` is training's (`training/start.py`).
         channels_out: logits per pixel, `Classes.channels`.
         load_weights: False builds the bare shape, for a checkpoint that brings its own weights.
 
     Raises:
-        RecipeError: unknown name or impossible combination.
+        RecipeError: unknown name, a setting it does not have, or an impossible combination.
         ModelError: the weights cannot be downloaded or do not fit.
     """
     name = canonical(recipe.model)
     pretrained = load_weights and recipe.weights == "imagenet"
+    if load_weights:  # older checkpoints may name settings that their model ignored
+        _require_own_settings(name, recipe)
     try:
         body = BUILDERS[name](dataclasses.replace(recipe, model=name), channels_out, pretrained)
     except OSError as error:  # urllib, requests and the hub's client all raise relatives of OSError
@@ -209,12 +253,31 @@ def build(recipe: ModelRecipe, channels_out: int, *, load_weights: bool = True) 
             f"The ImageNet weights for {name} could not be downloaded ({type(error).__name__}); "
             "start without them (--weights none) or name a file you have (--weights FILE)."
         ) from error
-    multiple = LRASPP.multiple if isinstance(body, LRASPP) else SIZE_MULTIPLE
+    multiple = body.multiple if isinstance(body, LRASPP | UNet) else SIZE_MULTIPLE
     network = Network(body, recipe.channels_in, multiple, least_side=LEAST_SIDES.get(name, 0))
     if load_weights and recipe.weights not in {"none", "imagenet"}:
         path = Path(recipe.weights)
-        _copy_matching(network, read_weights(path), str(path))
+        copy_matching(network, read_weights(path), str(path))
     return network
+
+
+def architecture(recipe: ModelRecipe) -> dict[str, Any]:
+    """The settings that make the network, defaults filled in: equal ones give networks whose weights fit each other.
+
+    Args:
+        recipe: of any model, also one that is no longer known.
+    """
+    try:
+        name = canonical(recipe.model)
+    except RecipeError:
+        return {"model": recipe.model}
+    owned = SETTINGS.get(BUILDERS[name], ())
+    made = {"model": name, "channels_in": recipe.channels_in} | {key: getattr(recipe, key) for key in owned}
+    if "encoder" in made:
+        made["encoder"] = made["encoder"] or DEFAULT_ENCODERS.get(name, DEFAULT_ENCODER)
+    if "base_channels" in made:
+        made["base_channels"] = made["base_channels"] or BASE_CHANNELS
+    return made
 
 
 def canonical(name: str) -> str:
@@ -229,51 +292,3 @@ def canonical(name: str) -> str:
     near = difflib.get_close_matches(name.lower(), list(spelling), n=1, cutoff=0.4)
     hint = f"did you mean {spelling[near[0]]}?" if near else f"choose from {', '.join(BUILDERS)}."
     raise RecipeError(f"There is no model {name!r}; {hint}")
-
-
-def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """Tensors by name from a .safetensors or a PyTorch file; pickled objects are refused.
-
-    Raises:
-        ModelError: missing, damaged, or holding more than tensors.
-    """
-    if not path.is_file():
-        raise _no_file(path)
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        raw = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch and safetensors raise a dozen unrelated types for damaged files
-        raise ModelError(
-            f"{path} cannot be read as weights ({type(error).__name__}); it must be .safetensors or a plain PyTorch state dict "
-            "(files with pickled objects are refused because they can run code)."
-        ) from error
-    for key in ("state_dict", "model"):
-        if isinstance(raw, dict) and isinstance(raw.get(key), dict):
-            raw = raw[key]
-    if not isinstance(raw, dict) or not all(isinstance(v, torch.Tensor) for v in raw.values()):
-        raise ModelError(f"{path} holds no state dict of tensors; save one with torch.save(model.state_dict(), FILE).")
-    return raw
-
-
-PREFIXES = ("", "body.", "backbone.", "body.backbone.", "encoder.", "body.encoder.")
-
-
-def _copy_matching(network: nn.Module, weights: dict[str, torch.Tensor], source: str) -> None:
-    """Copy what fits by name and shape, trying the usual prefixes of backbones; at least half of the file must fit."""
-    own = network.state_dict()
-
-    def matches(prefix: str, strip: str) -> dict[str, torch.Tensor]:
-        renamed = {prefix + k.removeprefix(strip): v for k, v in weights.items() if k.startswith(strip)}
-        return {k: v for k, v in renamed.items() if k in own and own[k].shape == v.shape}
-
-    strips = ("", "features.", "backbone.", "encoder.", "module.", "model.", "body.")
-    best = max((matches(prefix, strip) for prefix in PREFIXES for strip in strips), key=len)
-    if len(best) < max(len(weights) // 2, 1):
-        raise ModelError(
-            f"{source} does not fit this network: {len(best)} of its {len(weights)} tensors have a name and shape that match; "
-            "choose the model and encoder the weights were made for."
-        )
-    network.load_state_dict(best, strict=False)

@@ -33,6 +33,7 @@ from segwright.training.machines import chosen_device, share_cores, trainer_sett
 from segwright.training.pace import Pace, choose, keep_memory
 from segwright.training.plan import Plan
 from segwright.training.segmenter import Segmenter
+from segwright.training.start import load_start, refuse_lonely_batch
 from segwright.training.state import NAME as STATE_NAME
 from segwright.training.state import load as load_state
 
@@ -160,12 +161,17 @@ def prepare(
     L.seed_everything(recipe.fit.seed, verbose=False)
     keep_memory()
     network = build(recipe.model, dataset.classes.channels, load_weights=state is None).to(device)
+    if not state:
+        load_start(network, recipe.model, dataset.classes)
     network.to(memory_format=torch.channels_last)
     channels, size_hw = dataset.classes.channels, recipe.data.size_hw
     pace = Pace(**state["pace"]) if state else choose(network, channels, size_hw, recipe.fit.precision, device)
-    recipe = recipe.with_settings(weights=Path(recipe.model.weights).name)  # folders of this machine stay here
+    names = {key: Path(getattr(recipe.model, key)).name for key in ("weights", "load_model")}
+    recipe = recipe.with_settings(**names)  # folders of this machine stay here
     pairs = Pairs(splits, dataset.classes, recipe, device, world)
     plan = Plan(recipe, steps_per_epoch=pairs.order.batches_per_pass // recipe.fit.accumulate)
+    sizes = (plan.size_hw(0), recipe.data.size_hw)
+    refuse_lonely_batch(network, recipe.model, batch_size=pairs.batch_size, pictures=len(splits.train), sizes=sizes)
     segmenter = Segmenter(network, dataset.classes, recipe, pace, plan, pairs)
     if state:
         segmenter.restore(state)
