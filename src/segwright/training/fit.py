@@ -13,21 +13,21 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import numpy as np
 import torch
 from rich.console import Console
 
-from segwright import __version__, render
+from segwright import __version__
 from segwright.data import health
 from segwright.data.layouts import Dataset, find_dataset
-from segwright.data.loaders import Draw, Pairs, Splits, stack
+from segwright.data.loaders import Pairs, Splits
 from segwright.data.sample import Sample, image_size_hw
 from segwright.data.splits import divide
 from segwright.errors import DataError, RecipeError, UserError
 from segwright.models.catalogue import Network, build, require_possible
 from segwright.outputs import require_free, require_writable, write_text
 from segwright.recipe import SIZE_MULTIPLE, Recipe, to_yaml
-from segwright.training.keeper import Bar, CheckPace, Keeper, answers
+from segwright.training import loggers
+from segwright.training.keeper import Bar, CheckPace, Keeper
 from segwright.training.pace import Pace, choose, keep_memory
 from segwright.training.plan import Plan
 from segwright.training.segmenter import Segmenter
@@ -75,6 +75,7 @@ def train(
     console = console or Console(quiet=True)
     require_free(out)
     require_possible(recipe.model)
+    loggers.require_installed(recipe)
     dataset = find_dataset(data, classes_csv=classes_csv, mask_suffix=recipe.data.mask_suffix)
     refuse_unhealthy(dataset)
     parts = divide(dataset, val_share=recipe.data.val_share, seed=recipe.fit.seed)
@@ -97,13 +98,14 @@ def train(
     require_writable(out)
     write_text(out / "recipe.yaml", chosen)
     write_text(out / "splits.json", json.dumps({k: [s.key for s in v] for k, v in parts.items()}, indent=1) + "\n")
-    keeper = Keeper(out, provenance(dataset, splits, pace), lambda s, n: draw_panels(s, out / "panels", n))
     console.print(describe(network, dataset, splits, recipe, pace))
-    started = time.monotonic()
-    run_lightning(segmenter, pairs, keeper, out, console)
+    with loggers.opened(recipe, out, plan, console) as listeners:
+        keeper = Keeper(out, provenance(dataset, splits, pace), listeners)
+        started = time.monotonic()
+        run_lightning(segmenter, pairs, keeper, out, console)
     seconds = time.monotonic() - started
     row = max(keeper.rows, key=lambda r: r["val_iou"])
-    scores = {k: v for k, v in row.items() if k.startswith("val_")}
+    scores = {name: row[name] for name in segmenter.scores}
     return Run(out, scores, plan.step, plan.step * pairs.batch_size / seconds, pace)
 
 
@@ -115,7 +117,7 @@ def run_lightning(segmenter: Segmenter, pairs: Pairs, keeper: Keeper, out: Path,
     """
     recipe, plan = segmenter.recipe, segmenter.plan
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    callbacks: list[L.Callback] = [keeper] + ([CheckPace()] if recipe.fit.minutes else [])
+    callbacks: list[L.Callback] = [keeper, keeper.loggers] + ([CheckPace()] if recipe.fit.minutes else [])
     if not console.quiet:
         callbacks.append(Bar(console))
     with warnings.catch_warnings():
@@ -131,11 +133,10 @@ def run_lightning(segmenter: Segmenter, pairs: Pairs, keeper: Keeper, out: Path,
             gradient_clip_val=recipe.fit.clip,
             num_sanity_val_steps=0,
             callbacks=callbacks,
-            logger=_tensorboard(out),
+            logger=False,
             enable_progress_bar=False,
             enable_checkpointing=False,
             enable_model_summary=False,
-            log_every_n_steps=10,
             default_root_dir=out,
         )
         plan.started = keeper.started = time.monotonic()
@@ -154,12 +155,6 @@ def run_lightning(segmenter: Segmenter, pairs: Pairs, keeper: Keeper, out: Path,
 def _own_words(error: UserError) -> str:
     """The sentence alone: what a loading process raises arrives as a whole traceback in the text of the same error."""
     return str(error).rpartition(f"{type(error).__name__}: ")[2].strip()
-
-
-def _tensorboard(out: Path) -> Any:
-    from lightning.pytorch.loggers import TensorBoardLogger
-
-    return TensorBoardLogger(out, name="tensorboard", version="")
 
 
 def refuse_unhealthy(dataset: Dataset) -> None:
@@ -204,27 +199,6 @@ def chosen_device(recipe: Recipe) -> str:
     if recipe.run.device == "cuda" and not torch.cuda.is_available():
         raise RecipeError("--device cuda was asked for, but PyTorch sees no CUDA GPU here; use --device cpu or auto.")
     return "cuda" if recipe.run.device != "cpu" and torch.cuda.is_available() else "cpu"
-
-
-def draw_panels(segmenter: Segmenter, folder: Path, number: int) -> None:
-    """Picture | truth | prediction of the same validation pictures after every check, as one PNG.
-
-    Args:
-        segmenter: its network as it is now.
-        folder: gets check_001.png and so on.
-        number: of the check.
-    """
-    pictures = segmenter.pairs.val_pictures
-    count = min(segmenter.recipe.run.panels, len(pictures))
-    if not count:
-        return
-    chosen = np.linspace(0, len(pictures) - 1, count).astype(int)
-    batch = stack([pictures[Draw(int(i), (0,), segmenter.recipe.data.size_hw)] for i in chosen])
-    panels = [
-        render.panel(image.permute(1, 2, 0).numpy(), truth.numpy(), answer, segmenter.classes)
-        for image, truth, answer in zip(batch.images, batch.class_maps, answers(segmenter, batch.images), strict=True)
-    ]
-    render.write_png(folder / f"check_{number:03d}.png", render.sheet(panels))
 
 
 def provenance(dataset: Dataset, splits: Splits, pace: Pace) -> dict[str, Any]:

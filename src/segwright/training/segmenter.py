@@ -21,9 +21,14 @@ from segwright.recipe import Recipe
 from segwright.training.losses import build_loss
 from segwright.training.pace import Pace, computing
 from segwright.training.plan import Plan
+from segwright.training.tally import Tally
 
 RESTATE = 2
 """Stream of random numbers for the pictures that batch-norm statistics are taken from."""
+COUNTED_EVERY = 8
+"""Training IoU and Dice are counted on the first step after a check and on every eighth from there."""
+COUNTED_PIXELS = 1 << 14
+"""Pixels looked at on such a step, on a regular grid over the whole batch."""
 MOST_RESTATED = 32
 """Batches for the statistics at most; the mean of thousands of positions each settles long before."""
 
@@ -53,6 +58,14 @@ class Segmenter(L.LightningModule):
         self.loss = build_loss(recipe.fit.loss, classes, label_smoothing=recipe.fit.label_smoothing)
         self.train_loss = 0.0
         self.scores: dict[str, float] = {}
+        """Of the last check: val_loss, val_iou, val_dice, val_pixel_accuracy."""
+        self.train_scores: dict[str, float] = {}
+        """train_iou and train_dice since the check before, in training mode, on varied pictures."""
+        self.class_scores: dict[str, float] = {}
+        """val_iou_NAME of every class; NaN for one that was neither there nor predicted."""
+        self.tally = Tally([sample.key for sample in pairs.val_pictures.samples], recipe.run.panels)
+        self._train_counts = np.zeros((len(classes), len(classes)), np.int64)
+        self._steps_since_check = 0
         self._counts = np.zeros((len(classes), len(classes)), np.int64)
         self._losses: list[float] = []
 
@@ -69,7 +82,8 @@ class Segmenter(L.LightningModule):
         Raises:
             UserError: it is not a finite number.
         """
-        loss = self.loss(self._logits(self.network, batch.images), batch.class_maps)
+        logits = self._logits(self.network, batch.images)
+        loss = self.loss(logits, batch.class_maps)
         value = float(loss.detach())
         if not np.isfinite(value):
             raise UserError(
@@ -77,7 +91,19 @@ class Segmenter(L.LightningModule):
                 f"train again with a smaller --lr than {self.recipe.fit.lr} or with --precision fp32."
             )
         self.train_loss = value if not self.train_loss else 0.95 * self.train_loss + 0.05 * value
+        self._count_training(logits.detach(), batch.class_maps)
         return loss
+
+    def _count_training(self, logits: torch.Tensor, class_maps: torch.Tensor) -> None:
+        """Counting every pixel of every step would cost as much as a tenth of it; an estimate is enough to see a gap."""
+        self._steps_since_check += 1
+        if (self._steps_since_check - 1) % COUNTED_EVERY:
+            return
+        stride = max(1, round((class_maps.numel() / COUNTED_PIXELS) ** 0.5))
+        grid = (..., slice(stride // 2, None, stride), slice(stride // 2, None, stride))
+        probabilities = self.classes.probabilities(logits[grid]).cpu().numpy()
+        for truth, answer in zip(class_maps[grid].contiguous().cpu().numpy(), probabilities, strict=True):
+            self._train_counts += metrics.confusion(truth, self.classes.decode(answer), len(self.classes))
 
     def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
         """Set this step's learning rate."""
@@ -115,6 +141,7 @@ class Segmenter(L.LightningModule):
         """Begin counting, with batch-norm statistics that belong to the weights as they are now."""
         self._counts[:] = 0
         self._losses.clear()
+        self.tally.clear()
         with computing(self.measured, self.pace, "cpu") if self.device.type == "cpu" else contextlib.nullcontext():
             restate(self.measured, self._restating_batches())
 
@@ -137,25 +164,49 @@ class Segmenter(L.LightningModule):
         logits = self._logits(self.measured, batch.images)
         self._losses.append(float(self.loss(logits, batch.class_maps)))
         probabilities = self.classes.probabilities(logits).cpu().numpy()
-        for truth, answer in zip(batch.class_maps.cpu().numpy(), probabilities, strict=True):
-            self._counts += metrics.confusion(truth, self.classes.decode(answer), len(self.classes))
+        truths = batch.class_maps.cpu().numpy()
+        for key, image, truth, answer in zip(batch.keys, batch.images, truths, probabilities, strict=True):
+            prediction = self.classes.decode(answer)
+            counts = metrics.confusion(truth, prediction, len(self.classes))
+            self._counts += counts
+            self.tally.add(key, image, truth, prediction, counts)
 
     def on_validation_epoch_end(self) -> None:
         """Scores of this check, over all processes."""
-        gathered = torch.as_tensor(self.all_gather(torch.from_numpy(self._counts)))
-        counts = gathered.reshape(-1, *self._counts.shape).sum(0).cpu().numpy()
-        iou = metrics.iou(counts)
-        score = float(iou[1]) if len(self.classes) == 2 else float(metrics.mean_iou(counts))
-        dice = metrics.dice(counts)[1 if len(self.classes) == 2 else 0 :]
-        # Classes that occur neither in truth nor in prediction have no score; neither has a check of ignored pixels only.
-        known = dice[np.isfinite(dice)]
+        both = np.stack([self._counts, self._train_counts])
+        gathered = torch.as_tensor(self.all_gather(torch.from_numpy(both)))
+        counts, train_counts = gathered.reshape(-1, *both.shape).sum(0).cpu().numpy()
+        self.tally.gather()
+        iou, dice = overlap(counts)
         self.scores = {
             "val_loss": float(np.mean(self._losses)) if self._losses else float("nan"),
-            "val_iou": float(np.nan_to_num(score)),
-            "val_dice": float(known.mean()) if known.size else 0.0,
+            "val_iou": float(np.nan_to_num(iou)),
+            "val_dice": float(np.nan_to_num(dice)),
             "val_pixel_accuracy": float(np.nan_to_num(metrics.pixel_accuracy(counts))),
         }
-        self.log_dict(self.scores)
+        self.class_scores = {
+            f"val_iou_{name}": float(score) for name, score in zip(self.classes.names, metrics.iou(counts), strict=True)
+        }
+        self.train_scores = dict(zip(("train_iou", "train_dice"), overlap(train_counts), strict=True))
+        self._train_counts[:] = 0
+        self._steps_since_check = 0
+
+
+def overlap(counts: np.ndarray) -> tuple[float, float]:
+    """IoU and Dice of a check: of class 1 where there are two classes, else the mean over classes.
+
+    Args:
+        counts: (C, C) summed over pictures.
+
+    Returns:
+        0..1 each; NaN where no pixel was counted, or where class 1 is neither there nor predicted.
+    """
+    two = len(counts) == 2
+    dice = metrics.dice(counts)[1 if two else 0 :]
+    # Classes that occur neither in truth nor in prediction have no score; neither has a check of ignored pixels only.
+    known = dice[np.isfinite(dice)]
+    iou = metrics.iou(counts)[1] if two else metrics.mean_iou(counts)
+    return float(iou), float(known.mean()) if known.size else float("nan")
 
 
 @torch.no_grad()
