@@ -211,14 +211,16 @@ def _strip_of(checks: Sequence[_Check], keys: Sequence[str]) -> Rgb8:
 
 
 def _animation(checks: Sequence[_Check], keys: Sequence[str]) -> bytes:
-    """A frame for each check; one palette for all, made from the last, so that what stands still costs nothing."""
+    """A frame for each check; one palette for all, made from three of them, so that what stands still costs nothing."""
     columns = max(1, min(len(keys), math.ceil(math.sqrt(len(keys)))))
     area = CELL_AREA
     cells = checks[-1].cells(keys, ("prediction",), area)
     _, width = _largest(cells.values())
     area = int(area * min(1.0, (GIF_WIDTH / columns - GAP) / width) ** 2)
-    final = _frame(checks[-1], keys, columns, area, 1.0)
-    palette = Image.fromarray(final).quantize(GIF_COLOURS, Image.Quantize.MEDIANCUT, kmeans=1)
+    sample = [_frame(checks[place], keys, columns, area, 1.0) for place in _evenly(len(checks), 3)]
+    width = max(frame.shape[1] for frame in sample)
+    sample = [np.pad(frame, ((0, 0), (0, width - frame.shape[1]), (0, 0)), mode="edge") for frame in sample]
+    palette = Image.fromarray(np.concatenate(sample)).quantize(GIF_COLOURS, Image.Quantize.MEDIANCUT, kmeans=1)
 
     def frames() -> Iterator[Image.Image]:
         for number, check in enumerate(checks, start=1):
