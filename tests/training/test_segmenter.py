@@ -211,7 +211,9 @@ def test_a_check_without_a_single_pixel_that_counts_gives_numbers(
 
 
 @pytest.mark.parametrize("data", ["binary_data", "colour_data"])
-def test_training_scores_are_those_of_the_counted_steps(data: str, request: pytest.FixtureRequest) -> None:
+def test_training_scores_are_those_of_the_counted_steps(
+    data: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
     segmenter = segmenter_for(request.getfixturevalue(data))
     rng, count = np.random.default_rng(0), len(segmenter.classes)
     expected = np.zeros((count, count), np.int64)
@@ -224,7 +226,7 @@ def test_training_scores_are_those_of_the_counted_steps(data: str, request: pyte
             for true, predicted in zip(truth.flatten().tolist(), answer.flatten().tolist(), strict=True):
                 expected[true, predicted] += 1
     assert np.array_equal(segmenter._train_counts, expected)
-    segmenter.all_gather = lambda counts: counts  # type: ignore[method-assign,assignment]
+    monkeypatch.setattr(segmenter, "all_gather", lambda counts: counts)
     segmenter._counts[:] = expected
     segmenter.on_validation_epoch_end()
     assert segmenter.train_scores == {
