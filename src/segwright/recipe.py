@@ -22,6 +22,8 @@ Precision = Literal["auto", "fp32", "fp16", "bf16"]
 Device = Literal["auto", "cpu", "cuda"]
 Strategy = Literal["auto", "ddp", "fsdp"]
 
+LOGGERS = ("tensorboard", "csv", "wandb", "mlflow", "none")
+
 SIZE_MULTIPLE = 32
 """Networks halve a picture up to five times; sizes that are multiples of this are never padded inside them."""
 
@@ -178,7 +180,9 @@ class RunRecipe:
     save_checkpoints: bool = False
     """Also keep the weights of every epoch, in checkpoints/."""
     panels: int = 6
-    """Validation pictures drawn as picture | truth | prediction after each check."""
+    """Validation pictures drawn as picture | truth | prediction after each check, besides the worst four; 0 draws none."""
+    logger: str = "tensorboard+csv"
+    """Who is told how it goes: tensorboard, wandb, mlflow, several joined by +, or none; log.csv (csv) is always written."""
 
     def __post_init__(self) -> None:
         _refuse_wrong_kinds(self)
@@ -186,6 +190,20 @@ class RunRecipe:
         _refuse(self.devices < 1 and self.devices != -1, "--devices must be at least 1, or -1 for every GPU.")
         _refuse(self.nodes < 1, "--nodes must be at least 1.")
         _refuse(self.save_minutes < 0, "--save-minutes must be 0 or more.")
+        self.loggers  # noqa: B018 - refuses what it does not know
+
+    @property
+    def loggers(self) -> tuple[str, ...]:
+        """Who is told besides log.csv, each once, in the order given.
+
+        Raises:
+            RecipeError: a name nobody has; the nearest is suggested.
+        """
+        said = [name.strip().lower() for name in self.logger.replace(",", "+").split("+")]
+        for name in said:
+            _refuse(name not in LOGGERS, _unknown(name, list(LOGGERS), "logger "))
+        _refuse("none" in said and len(set(said)) > 1, f"--logger {self.logger} says none and some; say one of both.")
+        return tuple(name for name in dict.fromkeys(said) if name not in {"csv", "none"})
 
 
 @dataclass(frozen=True, kw_only=True)

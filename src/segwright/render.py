@@ -144,7 +144,7 @@ def panel(
     for number, (text, picture) in enumerate(columns):
         left = number * (width + GAP)
         canvas[CAPTION:, left : left + width] = picture
-        canvas[:CAPTION, left : left + width] = _caption(text, width)
+        canvas[:CAPTION, left : left + width] = strip(text, width)
     return canvas
 
 
@@ -208,21 +208,32 @@ def _drawable(text: str) -> str:
     return "".join(c for c in letters if not unicodedata.combining(c)).encode("ascii", "replace").decode()
 
 
-def _caption(text: str, width: int) -> Rgb8:
-    text = _drawable(text)
-    strip = Image.fromarray(_paper(CAPTION, width))
-    if _font().getlength(text) > width - 8:
-        while text and _font().getlength(f"{text}...") > width - 8:
-            text = text[:-1]
-        text += "..."
-    ImageDraw.Draw(strip).text((4, CAPTION // 2), text, fill=INK, font=_font(), anchor="lm")
-    return np.array(strip)
+def strip(text: str, width: int, *, keep_end: bool = False, size: int = TEXT) -> Rgb8:
+    """One line of text; what does not fit is cut off and marked with dots.
+
+    Args:
+        text: accents are dropped, other scripts become question marks.
+        width: in pixels.
+        keep_end: cut at the front, since names of pictures tend to differ at their end.
+        size: of letters in pixels.
+
+    Returns:
+        (CAPTION, width, 3), higher for larger letters.
+    """
+    text, font = _drawable(text), _font(size)
+    page = Image.fromarray(_paper(CAPTION + size - TEXT, width))
+    if font.getlength(text) > width - 8:
+        while text and font.getlength(f"{text}...") > width - 8:
+            text = text[1:] if keep_end else text[:-1]
+        text = f"...{text}" if keep_end else f"{text}..."
+    ImageDraw.Draw(page).text((4, page.height // 2), text, fill=INK, font=font, anchor="lm")
+    return np.array(page)
 
 
-@lru_cache(maxsize=1)
-def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+@lru_cache(maxsize=4)
+def _font(size: int = TEXT) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     # Pillow carries this one, and it is far smoother than OpenCV's strokes.
-    return ImageFont.load_default(TEXT)
+    return ImageFont.load_default(size)
 
 
 def _paper(height: int, width: int) -> Rgb8:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from segwright.errors import DataError, UserError
-from segwright.evaluation.page import MOST_PICTURE_BYTES, html
+from segwright.evaluation.page import LINES, MOST_PICTURE_BYTES, _charts, html
 from segwright.evaluation.report import (
     ClassScores,
     Constant,
@@ -310,3 +310,20 @@ def test_strange_reports_raise_only_our_errors(key: str, value: Any) -> None:
 @settings(max_examples=60, deadline=None)
 def test_strange_extras_still_make_a_page(curves: list[dict[str, Any]], other: Any) -> None:
     Page(html(make_report(), {"curves": curves, "health": other, "parity": other}))
+
+
+def test_the_curves_of_a_run_with_many_classes() -> None:
+    """A chart of its own for the classes, worst first; one called loss is no loss."""
+    rows = [
+        {"epoch": e, "train_loss": 2 - e, "train_iou": 0.1 * e, "val_iou": 0.2 * e}
+        | {f"val_iou_class {n}": 0.1 * n + 0.01 * e for n in range(8)}
+        | {"val_iou_loss": float("nan") if e else 0.5}
+        for e in (0, 1)
+    ]
+    losses, scores, classes = _charts(rows)
+    assert [line["name"] for line in losses["lines"]] == ["train_loss"]
+    assert [line["name"] for line in scores["lines"]] == ["train_iou", "val_iou"]
+    assert classes["title"] == f"IoU of the {LINES} worst classes"
+    assert [line["name"] for line in classes["lines"]] == [f"class {n}" for n in range(LINES)]
+    two = [{"epoch": e, "val_iou": 0.5, "val_iou_background": 0.9, "val_iou_disc": 0.5} for e in (0, 1)]
+    assert [chart["title"] for chart in _charts(two)] == ["Scores"]

@@ -63,6 +63,8 @@ def test_what_a_run_leaves(binary_data: Path, tmp_path: Path) -> None:
         "log.csv",
         "panels",
         *(f"panels/check_{n:03d}.png" for n in (1, 2, 3, 4)),
+        "panels/film_strip.gif",
+        "panels/film_strip.png",
         "recipe.yaml",
         "splits.json",
     }
@@ -70,6 +72,19 @@ def test_what_a_run_leaves(binary_data: Path, tmp_path: Path) -> None:
         rows = list(csv.DictReader(stream))
     assert [row["step"] for row in rows] == ["3", "6", "9", "12"]
     assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
+    assert list(rows[0]) == [
+        *("epoch", "step", "seconds", "lr", "images_per_second", "train_loss", "train_iou", "train_dice"),
+        *(
+            "val_loss",
+            "val_iou",
+            "val_dice",
+            "val_pixel_accuracy",
+            *(f"val_iou_{name}" for name in ("background", "disc")),
+        ),
+    ]
+    assert all(row["val_iou"] == row["val_iou_foreground"] for row in rows)
+    assert all(float(row["images_per_second"]) > 0 and 0 <= float(row["train_iou"]) <= 1 for row in rows)
+    assert set(run.scores) == {"val_loss", "val_iou", "val_dice", "val_pixel_accuracy"}
     scores = [float(row["val_iou"]) for row in rows]
     best, last = checkpoint.load(run.folder / "best.safetensors"), checkpoint.load(run.folder / "last.safetensors")
     assert best.scores["val_iou"] == pytest.approx(max(scores), abs=1e-5)

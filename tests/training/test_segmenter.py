@@ -18,7 +18,7 @@ from segwright.models.catalogue import build
 from segwright.training.losses import build_loss
 from segwright.training.pace import Pace
 from segwright.training.plan import Plan
-from segwright.training.segmenter import Segmenter, restate
+from segwright.training.segmenter import COUNTED_EVERY, COUNTED_PIXELS, Segmenter, restate
 from tests.training.conftest import tiny_recipe
 from tests.training.tiny_network import Tiny
 
@@ -208,3 +208,35 @@ def test_a_check_without_a_single_pixel_that_counts_gives_numbers(
     segmenter.on_validation_epoch_start()
     segmenter.on_validation_epoch_end()
     assert all(np.isfinite(score) for name, score in segmenter.scores.items() if name != "val_loss")
+
+
+@pytest.mark.parametrize("data", ["binary_data", "colour_data"])
+def test_training_scores_are_those_of_the_counted_steps(
+    data: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segmenter = segmenter_for(request.getfixturevalue(data))
+    rng, count = np.random.default_rng(0), len(segmenter.classes)
+    expected = np.zeros((count, count), np.int64)
+    for step in range(2 * COUNTED_EVERY + 1):
+        logits = torch.from_numpy(rng.normal(size=(2, segmenter.classes.channels, 64, 64)).astype(np.float32))
+        truth = torch.from_numpy(rng.integers(0, count, (2, 64, 64), dtype=np.uint8))
+        segmenter._count_training(logits, truth)
+        if step % COUNTED_EVERY == 0:
+            answer = (logits[:, 0] >= 0).long() if count == 2 else logits.argmax(1)
+            for true, predicted in zip(truth.flatten().tolist(), answer.flatten().tolist(), strict=True):
+                expected[true, predicted] += 1
+    assert np.array_equal(segmenter._train_counts, expected)
+    monkeypatch.setattr(segmenter, "all_gather", lambda counts: counts)
+    segmenter._counts[:] = expected
+    segmenter.on_validation_epoch_end()
+    assert segmenter.train_scores == {
+        "train_iou": segmenter.scores["val_iou"],
+        "train_dice": segmenter.scores["val_dice"],
+    }
+    assert not segmenter._train_counts.any()
+
+
+def test_large_batches_are_counted_on_a_grid(binary_data: Path) -> None:
+    segmenter = segmenter_for(binary_data)
+    segmenter._count_training(torch.zeros(4, 1, 480, 640), torch.zeros(4, 480, 640, dtype=torch.uint8))
+    assert COUNTED_PIXELS / 2 < segmenter._train_counts.sum() < COUNTED_PIXELS * 2

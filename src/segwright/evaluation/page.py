@@ -198,26 +198,37 @@ def _webp(pixels: np.ndarray, most_bytes: int) -> tuple[bytes, tuple[int, int]]:
 CHART_WIDTH, CHART_HEIGHT = 640.0, 200.0
 LINES = 6
 """Curves in one chart that can still be told apart."""
+OF_CLASS = "val_iou_"
+"""Columns of log.csv that begin so hold the IoU of one class."""
 
 
 def _charts(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Line charts of a training log: losses together, scores (0..1) together."""
+    """Line charts of a training log: losses together, scores (0..1) together, IoU of each class together."""
     columns: dict[str, list[float]] = {}
     for row in rows:
         for name, cell in row.items():
             columns.setdefault(str(name), []).append(_number_or_nan(cell))
     if len(rows) < 2:
         return []
+    columns = {n: c for n, c in columns.items() if len(c) == len(rows)}
     epochs = columns.get("epoch", [])
     x = epochs if epochs and not any(map(math.isnan, epochs)) else [float(i) for i in range(len(rows))]
-    losses = {n: c for n, c in columns.items() if "loss" in n and len(c) == len(rows)}
+    # A class may be called anything, "loss" too. With two of them, the IoU of one is the score itself.
+    classes = {n.removeprefix(OF_CLASS): columns.pop(n) for n in list(columns) if n.startswith(OF_CLASS)}
+    # The lines that say most are those of the classes that are worst at the end.
+    classes = (
+        dict(sorted(classes.items(), key=lambda item: (math.isnan(item[1][-1]), item[1][-1])))
+        if len(classes) > 2
+        else {}
+    )
+    losses = {n: c for n, c in columns.items() if "loss" in n}
     scores = {
         n: c
         for n, c in columns.items()
         if any(word in n.lower() for word in ("iou", "dice", "acc", "precision", "recall", "f1"))
-        and len(c) == len(rows)
     }
-    charts = [_chart("Loss", x, losses), _chart("Scores", x, scores, top=1.0)]
+    title = "IoU of each class" if len(classes) <= LINES else f"IoU of the {LINES} worst classes"
+    charts = [_chart("Loss", x, losses), _chart("Scores", x, scores, top=1.0), _chart(title, x, classes, top=1.0)]
     return [chart for chart in charts if chart]
 
 

@@ -14,21 +14,21 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import numpy as np
 import torch
 from rich.console import Console
 
-from segwright import __version__, render
+from segwright import __version__
 from segwright.data import health
 from segwright.data.layouts import Dataset, find_dataset
-from segwright.data.loaders import Draw, Pairs, Splits, stack
+from segwright.data.loaders import Pairs, Splits
 from segwright.data.sample import Sample, image_size_hw
 from segwright.data.splits import divide
 from segwright.errors import DataError, ModelError, RecipeError, UserError
 from segwright.models.catalogue import Network, build, require_possible
 from segwright.outputs import DATA_FILE, first_process, require_free, require_writable, write_text
 from segwright.recipe import SIZE_MULTIPLE, Recipe, read_yaml, to_yaml
-from segwright.training.keeper import Bar, Keeper, answers
+from segwright.training import loggers
+from segwright.training.keeper import Bar, Keeper
 from segwright.training.machines import chosen_device, share_cores, trainer_settings, world_of
 from segwright.training.pace import Pace, choose, keep_memory
 from segwright.training.plan import Plan
@@ -77,6 +77,7 @@ def train(
     if first_process():
         require_free(out)
     require_possible(recipe.model)
+    loggers.require_installed(recipe)
     dataset = find_dataset(data, classes_csv=classes_csv, mask_suffix=recipe.data.mask_suffix)
     refuse_unhealthy(dataset)
     parts = divide(dataset, val_share=recipe.data.val_share, seed=recipe.fit.seed)
@@ -191,16 +192,19 @@ def carry_out(prepared: Prepared, out: Path, state: dict[str, Any] | None, conso
         console = Console(quiet=True)
     segmenter, dataset, splits = prepared.segmenter, prepared.dataset, prepared.splits
     plan, pairs, recipe = segmenter.plan, segmenter.pairs, segmenter.recipe
-    keeper = Keeper(out, provenance(dataset, splits, segmenter.pace), lambda s, n: draw_panels(s, out / "panels", n))
     if state:
-        keeper.restore(state["keeper"])
         console.print(f"{out} goes on after step {plan.step}.", soft_wrap=True, highlight=False)
     console.print(describe(segmenter.network, dataset, splits, recipe, segmenter.pace))
-    run_lightning(segmenter, prepared.world, keeper, out, console)
+    with loggers.opened(recipe, out, plan, console) as listeners:
+        keeper = Keeper(out, provenance(dataset, splits, segmenter.pace), listeners)
+        if state:
+            keeper.restore(state["keeper"])
+        run_lightning(segmenter, prepared.world, keeper, out, console)
     if first_process():
         (out / STATE_NAME).unlink(missing_ok=True)
     rows = [row for row in keeper.rows if row["epoch"] > recipe.fit.cool_down] or keeper.rows[-1:]
-    scores = {k: v for k, v in max(rows, key=lambda row: row["val_iou"]).items() if k.startswith("val_")}
+    best = max(rows, key=lambda row: row["val_iou"])
+    scores = {name: best[name] for name in segmenter.scores}
     pictures = plan.step * recipe.fit.accumulate * pairs.batch_size * prepared.world
     return Run(out, scores, plan.step, pictures / plan.seconds, segmenter.pace)
 
@@ -217,7 +221,7 @@ def run_lightning(segmenter: Segmenter, world: int, keeper: Keeper, out: Path, c
     recipe, plan, device = segmenter.recipe, segmenter.plan, segmenter.pairs.device
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
-    callbacks: list[L.Callback] = [keeper]
+    callbacks: list[L.Callback] = [keeper, keeper.loggers]
     if not console.quiet:
         callbacks.append(Bar(console))
     with warnings.catch_warnings():
@@ -231,11 +235,10 @@ def run_lightning(segmenter: Segmenter, world: int, keeper: Keeper, out: Path, c
             gradient_clip_val=recipe.fit.clip,
             num_sanity_val_steps=0,
             callbacks=callbacks,
-            logger=_tensorboard(out),
+            logger=False,
             enable_progress_bar=False,
             enable_checkpointing=False,
             enable_model_summary=False,
-            log_every_n_steps=10,
             default_root_dir=out,
         )
         plan.started = time.monotonic()
@@ -277,12 +280,6 @@ def _own_words(error: UserError) -> str:
     return str(error).rpartition(f"{type(error).__name__}: ")[2].strip()
 
 
-def _tensorboard(out: Path) -> Any:
-    from lightning.pytorch.loggers import TensorBoardLogger
-
-    return TensorBoardLogger(out, name="tensorboard", version="")
-
-
 def refuse_unhealthy(dataset: Dataset) -> None:
     """Run the quick part of the health check.
 
@@ -314,27 +311,6 @@ def with_size(recipe: Recipe, samples: tuple[Sample, ...]) -> Recipe:
     scale = min(1.0, (AUTOMATIC_AREA / (height * width)) ** 0.5)
     height, width = (max(round(side * scale / SIZE_MULTIPLE), 1) * SIZE_MULTIPLE for side in (height, width))
     return recipe.with_settings(height=height, width=width)
-
-
-def draw_panels(segmenter: Segmenter, folder: Path, number: int) -> None:
-    """Picture | truth | prediction of the same validation pictures after every check, as one PNG.
-
-    Args:
-        segmenter: its network as it is now.
-        folder: gets check_001.png and so on.
-        number: of the check.
-    """
-    pictures = segmenter.pairs.val_pictures
-    count = min(segmenter.recipe.run.panels, len(pictures))
-    if not count:
-        return
-    chosen = np.linspace(0, len(pictures) - 1, count).astype(int)
-    batch = stack([pictures[Draw(int(i), (0,), segmenter.recipe.data.size_hw)] for i in chosen])
-    panels = [
-        render.panel(image.permute(1, 2, 0).numpy(), truth.numpy(), answer, segmenter.classes)
-        for image, truth, answer in zip(batch.images, batch.class_maps, answers(segmenter, batch.images), strict=True)
-    ]
-    render.write_png(folder / f"check_{number:03d}.png", render.sheet(panels))
 
 
 def provenance(dataset: Dataset, splits: Splits, pace: Pace) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from segwright.checkpoint import Checkpoint
 from segwright.outputs import write_text
+from segwright.training import panels
+from segwright.training.loggers import Loggers
 from segwright.training.segmenter import Segmenter
 from segwright.training.state import save
 
@@ -29,11 +30,11 @@ class Keeper(L.Callback):
     Args:
         folder: of the run.
         provenance: goes into every checkpoint.
-        after_check: called with (segmenter, number of the check), to draw panels.
+        loggers: are told each line and shown each panel.
     """
 
-    def __init__(self, folder: Path, provenance: dict[str, Any], after_check: Callable[[Segmenter, int], None]) -> None:
-        self.folder, self.provenance, self.after_check = folder, provenance, after_check
+    def __init__(self, folder: Path, provenance: dict[str, Any], loggers: Loggers) -> None:
+        self.folder, self.provenance, self.loggers = folder, provenance, loggers
         self.best = -1.0
         self.checks_without_gain = 0
         self.rows: list[dict[str, float]] = []
@@ -83,7 +84,9 @@ class Keeper(L.Callback):
             self._save(segmenter, weights, improved)
         self._log(segmenter)
         if trainer.is_global_zero:
-            self.after_check(segmenter, len(self.rows))
+            number, row = len(self.rows), self.rows[-1]
+            drawn = panels.draw(self.folder / "panels", number, segmenter.tally, segmenter.classes, row)
+            self.loggers.log_check(row, drawn)
         if improved:
             self.best, self.checks_without_gain = segmenter.scores["val_iou"], 0
         elif looking:
@@ -138,8 +141,11 @@ class Keeper(L.Callback):
                 "step": plan.step,
                 "seconds": round(plan.seconds, 1),
                 "lr": round(plan.learning_rate(), 8),
+                "images_per_second": round(self.loggers.images_per_second, 2),
                 "train_loss": round(segmenter.train_loss, 5),
+                **{name: round(score, 5) for name, score in segmenter.train_scores.items()},
                 **{name: round(score, 5) for name, score in segmenter.scores.items()},
+                **{name: round(score, 5) for name, score in segmenter.class_scores.items()},
             }
         )
         if not segmenter.trainer.is_global_zero:
@@ -205,22 +211,3 @@ class Bar(L.Callback):
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Give the terminal back."""
         self.progress.stop()
-
-
-@torch.inference_mode()
-def answers(segmenter: Segmenter, images: torch.Tensor) -> list[Any]:
-    """Class maps of placed pictures, as the check sees them.
-
-    Args:
-        segmenter: its measured network answers.
-        images: (B, 3, H, W) uint8.
-
-    Returns:
-        (H, W) uint8 arrays.
-    """
-    network = segmenter.measured
-    was_training = network.training
-    network.eval()
-    logits = network(images.to(segmenter.device).float() / 255.0).float()
-    network.train(was_training)
-    return [segmenter.classes.decode(p) for p in segmenter.classes.probabilities(logits).cpu().numpy()]

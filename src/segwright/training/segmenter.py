@@ -23,9 +23,14 @@ from segwright.recipe import Recipe
 from segwright.training.losses import build_loss
 from segwright.training.pace import Pace, computing
 from segwright.training.plan import Plan
+from segwright.training.tally import Tally
 
 RESTATE = 2
 """Stream of random numbers for the pictures that batch-norm statistics are taken from."""
+COUNTED_EVERY = 8
+"""Training IoU and Dice are counted on the first step after a check and on every eighth from there."""
+COUNTED_PIXELS = 1 << 14
+"""Pixels looked at on such a step, on a regular grid over the whole batch."""
 MOST_RESTATED = 32
 """Batches for the statistics at most; the mean of thousands of positions each settles long before."""
 
@@ -55,6 +60,14 @@ class Segmenter(L.LightningModule):
         self.loss = build_loss(recipe.fit.loss, classes, label_smoothing=recipe.fit.label_smoothing)
         self.train_loss = 0.0
         self.scores: dict[str, float] = {}
+        """Of the last check: val_loss, val_iou, val_dice, val_pixel_accuracy."""
+        self.train_scores: dict[str, float] = {}
+        """train_iou and train_dice since the check before, in training mode, on varied pictures."""
+        self.class_scores: dict[str, float] = {}
+        """val_iou_NAME of every class; NaN for one that was neither there nor predicted."""
+        self.tally = Tally([sample.key for sample in pairs.val_pictures.samples], recipe.run.panels)
+        self._train_counts = np.zeros((len(classes), len(classes)), np.int64)
+        self._steps_since_check = 0
         self.resumed: dict[str, Any] = {}
         """What `restore` was given and Lightning takes only once it has begun."""
         self._counts = np.zeros((len(classes), len(classes)), np.int64)
@@ -73,7 +86,8 @@ class Segmenter(L.LightningModule):
         Raises:
             UserError: it is not a finite number.
         """
-        loss = self.loss(self._logits(self.network, batch.images), batch.class_maps)
+        logits = self._logits(self.network, batch.images)
+        loss = self.loss(logits, batch.class_maps)
         value = float(loss.detach())
         if not np.isfinite(value):
             raise UserError(
@@ -81,7 +95,19 @@ class Segmenter(L.LightningModule):
                 f"train again with a smaller --lr than {self.recipe.fit.lr} or with --precision fp32."
             )
         self.train_loss = value if not self.train_loss else 0.95 * self.train_loss + 0.05 * value
+        self._count_training(logits.detach(), batch.class_maps)
         return loss
+
+    def _count_training(self, logits: torch.Tensor, class_maps: torch.Tensor) -> None:
+        """Every pixel of every step would cost 3 % of it with 11 classes; this estimate costs 0.02 % and shows a gap as well."""
+        self._steps_since_check += 1
+        if (self._steps_since_check - 1) % COUNTED_EVERY:
+            return
+        stride = max(1, round((class_maps.numel() / COUNTED_PIXELS) ** 0.5))
+        grid = (..., slice(stride // 2, None, stride), slice(stride // 2, None, stride))
+        probabilities = self.classes.probabilities(logits[grid]).cpu().numpy()
+        for truth, answer in zip(class_maps[grid].contiguous().cpu().numpy(), probabilities, strict=True):
+            self._train_counts += metrics.confusion(truth, self.classes.decode(answer), len(self.classes))
 
     def on_fit_start(self) -> None:
         """Agree with the other processes, and give a resumed run its optimiser back."""
@@ -136,6 +162,7 @@ class Segmenter(L.LightningModule):
             "plan": self.plan.state(),
             "pace": dataclasses.asdict(self.pace),
             "train_loss": self.train_loss,
+            "train_counts": (torch.from_numpy(self._train_counts.copy()), self._steps_since_check),
             "scores": self.scores,
         }
 
@@ -147,6 +174,8 @@ class Segmenter(L.LightningModule):
             getattr(self, part).load_state_dict(weights)
         self.plan.restore(state["plan"])
         self.train_loss, self.scores = state["train_loss"], state["scores"]
+        counts, self._steps_since_check = state["train_counts"]
+        self._train_counts[:] = counts.numpy()
         self.resumed = {k: state[k] for k in ("optimizer", "scaler", "random", "random_cuda")}
 
     def measured_weights(self) -> dict[str, torch.Tensor]:
@@ -180,6 +209,7 @@ class Segmenter(L.LightningModule):
         """Begin counting, with batch-norm statistics that belong to the weights as they are now."""
         self._counts[:] = 0
         self._losses.clear()
+        self.tally.clear()
         on_cpu = self.device.type == "cpu"
         with self.whole(), computing(self.measured, self.pace, "cpu") if on_cpu else contextlib.nullcontext():
             restate(self.measured, self._restating_batches())
@@ -203,29 +233,52 @@ class Segmenter(L.LightningModule):
         logits = self._logits(self.measured, batch.images)
         self._losses += [float(self.loss(logits, batch.class_maps))] * len(batch.keys)
         probabilities = self.classes.probabilities(logits).cpu().numpy()
-        for truth, answer in zip(batch.class_maps.cpu().numpy(), probabilities, strict=True):
-            self._counts += metrics.confusion(truth, self.classes.decode(answer), len(self.classes))
+        truths = batch.class_maps.cpu().numpy()
+        for key, image, truth, answer in zip(batch.keys, batch.images, truths, probabilities, strict=True):
+            prediction = self.classes.decode(answer)
+            counts = metrics.confusion(truth, prediction, len(self.classes))
+            self._counts += counts
+            self.tally.add(key, image, truth, prediction, counts)
 
     def on_validation_epoch_end(self) -> None:
         """Scores of this check, over all processes."""
-        counts = self._over_all_processes(self._counts)
+        counts, train_counts = self._over_all_processes(np.stack([self._counts, self._train_counts]))
         loss, pictures = self._over_all_processes(np.array([sum(self._losses), len(self._losses)]))
-        iou = metrics.iou(counts)
-        score = float(iou[1]) if len(self.classes) == 2 else float(metrics.mean_iou(counts))
-        dice = metrics.dice(counts)[1 if len(self.classes) == 2 else 0 :]
-        # Classes that occur neither in truth nor in prediction have no score; neither has a check of ignored pixels only.
-        known = dice[np.isfinite(dice)]
+        self.tally.gather()
+        iou, dice = overlap(counts)
         self.scores = {
             "val_loss": float(loss / pictures) if pictures else float("nan"),
-            "val_iou": float(np.nan_to_num(score)),
-            "val_dice": float(known.mean()) if known.size else 0.0,
+            "val_iou": float(np.nan_to_num(iou)),
+            "val_dice": float(np.nan_to_num(dice)),
             "val_pixel_accuracy": float(np.nan_to_num(metrics.pixel_accuracy(counts))),
         }
-        self.log_dict(self.scores)
+        self.class_scores = {
+            f"val_iou_{name}": float(score) for name, score in zip(self.classes.names, metrics.iou(counts), strict=True)
+        }
+        self.train_scores = dict(zip(("train_iou", "train_dice"), overlap(train_counts), strict=True))
+        self._train_counts[:] = 0
+        self._steps_since_check = 0
 
     def _over_all_processes(self, sums: np.ndarray) -> np.ndarray:
         gathered = torch.as_tensor(self.all_gather(torch.from_numpy(sums)))
         return gathered.reshape(-1, *sums.shape).sum(0).cpu().numpy()
+
+
+def overlap(counts: np.ndarray) -> tuple[float, float]:
+    """IoU and Dice of a check: of class 1 where there are two classes, else the mean over classes.
+
+    Args:
+        counts: (C, C) summed over pictures.
+
+    Returns:
+        0..1 each; NaN where no pixel was counted, or where class 1 is neither there nor predicted.
+    """
+    two = len(counts) == 2
+    dice = metrics.dice(counts)[1 if two else 0 :]
+    # Classes that occur neither in truth nor in prediction have no score; neither has a check of ignored pixels only.
+    known = dice[np.isfinite(dice)]
+    iou = metrics.iou(counts)[1] if two else metrics.mean_iou(counts)
+    return float(iou), float(known.mean()) if known.size else float("nan")
 
 
 def _of_all_processes(tensor: torch.Tensor) -> list[torch.Tensor]:
