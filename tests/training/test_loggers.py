@@ -276,6 +276,6 @@ def test_the_real_mlflow_keeps_everything_in_the_run_folder(binary_data: Path, t
         (kept_run,) = client.search_runs([experiment.experiment_id])
         assert kept_run.info.status == "FINISHED"
         assert [m.step for m in client.get_metric_history(kept_run.info.run_id, "val/iou")] == [3, 6]
-        assert {"val_iou/foreground", "train/iou", "lr"} <= set(kept_run.data.metrics)
+        assert {"val_iou/disc", "train/iou", "lr"} <= set(kept_run.data.metrics)
         assert len(list((run.folder / "mlflow").rglob("check_*.png"))) == 2
         assert "MLFLOW_TRACKING_URI" not in os.environ
