@@ -1,4 +1,4 @@
-"""From a name to a network: LR-ASPP, U-Nets, every segmentation-models-pytorch architecture; normalisation is the first layer."""
+"""From a name to a network, ours or of segmentation-models-pytorch: LR-ASPP, U-Nets and more; normalisation comes first."""
 
 from __future__ import annotations
 
