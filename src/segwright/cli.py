@@ -293,6 +293,27 @@ def export(
     return OK
 
 
+def replay(run: Path, /) -> int:
+    """Compute again the step at which a run stopped because a loss or gradient was not finite.
+
+    Args:
+        run: Run folder, or the folder nan inside it.
+    """
+    from segwright import workflows
+
+    done = workflows.replay(run)
+    lines = [f"Step {done.step}, learning rate {done.lr:.3g}, pictures {', '.join(done.keys)}: {done.found}."]
+    for each in done.passes:
+        lines.append(f"{each.precision}: {each.sentence()}")
+        lines += [f"    {layer.name} ({layer.kind}): largest answer {layer.largest:.4g}" for layer in each.leading()]
+    lines += [
+        done.sentence(),
+        f"The batch is drawn in {done.folder / 'batch.png'}; all layers are in replay.json there.",
+    ]
+    _console().print("\n".join(lines), soft_wrap=True, highlight=False, markup=False)
+    return OK
+
+
 def show_recipe(name: str = "multiclass", /, *, settings: Annotated[Settings, Flags] = NOTHING_SAID) -> int:
     """Print a recipe as YAML; save it, edit it, and give it to train --recipe FILE.
 
@@ -334,6 +355,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "evaluate": evaluate,
     "predict": predict,
     "export": export,
+    "replay": replay,
     "recipe": show_recipe,
     "models": models,
 }

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from segwright.export.parity import Certificate
     from segwright.predict.sinks import Summary
     from segwright.training.fit import Run
+    from segwright.training.replay import Replay
 
 DATA_FILE = "data.json"
 """In a run folder: where its data lies on this machine. It never leaves the folder."""
@@ -93,6 +94,13 @@ def train(
     remembered = {"data": str(data.resolve()), "classes_csv": str(classes_csv.resolve()) if classes_csv else None}
     write_text(out / DATA_FILE, json.dumps(remembered, indent=1) + "\n")
     return run
+
+
+def replay(run: Path) -> Replay:
+    """Compute a step again that was not finite; see `segwright.training.replay.replay`."""
+    from segwright.training.replay import replay as again
+
+    return again(run)
 
 
 def evaluate(

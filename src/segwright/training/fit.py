@@ -28,6 +28,8 @@ from segwright.models.catalogue import Network, build, require_possible
 from segwright.outputs import require_free, require_writable, write_text
 from segwright.recipe import SIZE_MULTIPLE, Recipe, to_yaml
 from segwright.training.keeper import Bar, CheckPace, Keeper, answers
+from segwright.training.losses import with_weights
+from segwright.training.lr_finder import with_lr
 from segwright.training.pace import Pace, choose, keep_memory
 from segwright.training.plan import Plan
 from segwright.training.segmenter import Segmenter
@@ -87,17 +89,22 @@ def train(
     network = build(recipe.model, dataset.classes.channels).to(device)
     network.to(memory_format=torch.channels_last)
     pace = choose(network, dataset.classes.channels, recipe.data.size_hw, recipe.fit.precision, device)
+    pairs = Pairs(splits, dataset.classes, recipe, device)
+    automatic = [name for name in ("lr", "class_weights") if getattr(recipe.fit, name) == "auto"]
+    recipe = with_weights(recipe, dataset.classes, pairs, console)
+    recipe = with_lr(recipe, network, dataset.classes, pairs, pace, out, console)
     chosen = to_yaml(recipe)
     recipe = recipe.with_settings(weights=Path(recipe.model.weights).name)  # folders of this machine stay here
-    pairs = Pairs(splits, dataset.classes, recipe, device)
     plan = Plan(recipe, steps_per_epoch=len(pairs.order) // pairs.batch_size)
     segmenter = Segmenter(network, dataset.classes, recipe, pace, plan, pairs)
+    segmenter.folder = out
 
     # Whatever can be refused has been refused: now there is something to keep.
     require_writable(out)
     write_text(out / "recipe.yaml", chosen)
     write_text(out / "splits.json", json.dumps({k: [s.key for s in v] for k, v in parts.items()}, indent=1) + "\n")
-    keeper = Keeper(out, provenance(dataset, splits, pace), lambda s, n: draw_panels(s, out / "panels", n))
+    facts = provenance(dataset, splits, pace) | {"found_by_the_run": automatic}
+    keeper = Keeper(out, facts, lambda s, n: draw_panels(s, out / "panels", n))
     console.print(describe(network, dataset, splits, recipe, pace))
     started = time.monotonic()
     run_lightning(segmenter, pairs, keeper, out, console)

@@ -43,6 +43,7 @@ class Keeper(L.Callback):
             return
         segmenter = pl_module
         self.last_checked_step = segmenter.plan.step
+        segmenter.plan.after_check(segmenter.scores["val_iou"])
         improved = segmenter.scores["val_iou"] > self.best
         if trainer.is_global_zero:
             self._save(segmenter, improved)

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import dataclass, field
 
 from segwright.recipe import Recipe
-
-WARM_UP = 0.1
-"""Share of the run in which the learning rate rises."""
-FIRST, LAST = 1 / 20, 1 / 500
-"""Learning rate at the start and at the end, as shares of its peak."""
+from segwright.training.schedules import factor
 
 
 @dataclass
@@ -27,6 +22,12 @@ class Plan:
     step: int = 0
     """Optimiser steps taken."""
     started: float = field(default_factory=time.monotonic)
+    plateau_best: float = -1.0
+    """Best validation IoU so far, for the schedule `plateau`."""
+    plateau_waited: int = 0
+    """Checks since then, or since the learning rate last fell."""
+    plateau_share: float = 1.0
+    """What is left of the learning rate after the falls so far."""
 
     @property
     def total_steps(self) -> int:
@@ -41,11 +42,25 @@ class Plan:
         return min(self.step / max(self.total_steps, 1), 1.0)
 
     def learning_rate(self) -> float:
-        """One cycle (Smith and Topin 2019, arXiv 1708.07120): up along a half cosine, down along another."""
-        done, peak = self.progress, self.recipe.fit.lr
-        if done < WARM_UP:
-            return peak * _between(FIRST, 1.0, done / WARM_UP)
-        return peak * _between(1.0, LAST, (done - WARM_UP) / (1 - WARM_UP))
+        """Learning rate of the next step."""
+        fit = self.recipe.fit
+        return float(fit.lr) * factor(fit.schedule, self.progress, fit.warm_up) * self.plateau_share
+
+    def after_check(self, val_iou: float) -> None:
+        """Let the schedule `plateau` see a check; the others fall by themselves.
+
+        Args:
+            val_iou: of the check, 0..1.
+        """
+        fit = self.recipe.fit
+        if fit.schedule != "plateau":
+            return
+        if val_iou > self.plateau_best:
+            self.plateau_best, self.plateau_waited = val_iou, 0
+            return
+        self.plateau_waited += 1
+        if self.plateau_waited >= fit.plateau_checks:
+            self.plateau_share, self.plateau_waited = self.plateau_share * fit.plateau_factor, 0
 
     def size_hw(self, step: int) -> tuple[int, int]:
         """Size of the pictures for one step: half for the first `small_share` of the run, which sees four times as many.
@@ -58,7 +73,3 @@ class Plan:
         if progress < self.recipe.fit.small_share and min(height, width) >= 128:
             return height // 2, width // 2
         return height, width
-
-
-def _between(start: float, end: float, share: float) -> float:
-    return end + (start - end) * (1 + math.cos(math.pi * min(share, 1.0))) / 2
