@@ -35,13 +35,28 @@ def field_sentences(kind: type[Any]) -> dict[str, str]:
     return sentences
 
 
+def _number_or_word(_: Any, tokens: Any) -> float | str:
+    """A flag such as --lr, which takes a number or auto; the recipe refuses other words in a sentence of its own."""
+    said = str(tokens[0].value)
+    try:
+        return float(said)
+    except ValueError:
+        return said
+
+
 def recipe_flags() -> type[Any]:
     """A dataclass with every setting of a recipe, all absent by default: what the user says overrides the recipe."""
     fields: list[Any] = []
     for part, kind in recipe.PARTS.items():
         sentences, types = field_sentences(kind), typing.get_type_hints(kind)
         for known in dataclasses.fields(kind):
-            parameter = Parameter(help=sentences[known.name].replace("`", ""), group=part.capitalize(), negative="")
+            either = float in typing.get_args(types[known.name])
+            parameter = Parameter(
+                help=sentences[known.name].replace("`", ""),
+                group=part.capitalize(),
+                negative="",
+                converter=_number_or_word if either else None,
+            )
             annotated: Any = Annotated[types[known.name] | None, parameter]
             fields.append((known.name, annotated, dataclasses.field(default=None)))
     made = dataclasses.make_dataclass("Settings", fields, kw_only=True)
