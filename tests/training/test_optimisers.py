@@ -86,7 +86,7 @@ def test_each_goes_down_and_decays(name: Optimiser) -> None:
     lone = nn.Linear(4, 1)
     before = lone.weight.detach().clone(), lone.bias.detach().clone()
     optimiser = build_optimiser(lone, FitRecipe(optimizer=name, weight_decay=0.5), 0.01)
-    (lone.weight.sum() * 0 + lone.bias.sum() * 0).backward()
+    (lone.weight.sum() * 0 + lone.bias.sum() * 0).backward()  # type: ignore[no-untyped-call]
     optimiser.step()
     assert bool((lone.weight.abs() < before[0].abs()).all())
     assert torch.equal(lone.bias, before[1])

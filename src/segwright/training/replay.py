@@ -256,8 +256,6 @@ def keep(
     Raises:
         OutputError: the folder cannot be written.
     """
-    from safetensors.torch import save_file
-
     # Before anything else runs through the network: its statistics move.
     weights = {name: value.detach().clone().cpu().contiguous() for name, value in network.state_dict().items()}
     with torch.random.fork_rng(), torch.no_grad():
@@ -281,11 +279,21 @@ def keep(
     shutil.rmtree(folder, ignore_errors=True)
     with folder_being_written(folder) as partial:
         stored = {name: value.detach().cpu().contiguous() for name, value in tensors.items()} | {"random": random}
-        save_file(stored, partial / "batch.safetensors")
-        save_file(weights, partial / "weights.safetensors")
+        _save(stored, partial / "batch.safetensors")
+        _save(weights, partial / "weights.safetensors")
         render.write_png(partial / "batch.png", contact_sheet(batch, classes))
         (partial / "why.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     return seen
+
+
+def _save(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    try:
+        save_file(tensors, path)
+    except SafetensorError as error:  # a full disk arrives under this name, not as OSError
+        raise OSError(str(error)) from error
 
 
 def contact_sheet(batch: Batch, classes: Classes) -> render.Rgb8:
@@ -328,6 +336,8 @@ def replay(folder: Path) -> Replay:
         stored, weights = load_file(place / "batch.safetensors"), load_file(place / "weights.safetensors")
         recipe, classes = Recipe.from_dict(facts["recipe"]), Classes.from_dict(facts["classes"])
         random = stored.pop("random")
+        # As the loaders stack them: dropout draws in the order in which numbers lie in memory.
+        stored["images"] = stored["images"].contiguous(memory_format=torch.channels_last)
         rest = {name: tuple(v) if isinstance(v, list) else v for name, v in facts["rest"].items()}
         batch = _batch({**stored, **rest})
         pace = Pace(str(facts["pace"]["precision"]), bool(facts["pace"]["grouped_fp32"]), "")
