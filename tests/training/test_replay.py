@@ -250,7 +250,7 @@ def test_dropout_draws_what_it_drew(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(catalogue, "BUILDERS", {**catalogue.BUILDERS, NAME: dropping})
     network, loss, batch = build(ModelRecipe(model=NAME), 1).train(), build_loss("ce", TWO), some_batch()
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.to(memory_format=torch.channels_last)
     batch = batch._replace(images=batch.images.contiguous(memory_format=torch.channels_last))  # as the loaders stack
     random = torch.get_rng_state()
     value = float(loss(network(batch.images.float() / 255), batch.class_maps).detach())

@@ -314,17 +314,17 @@ def _lovasz(made: _Made) -> Loss:
     def loss(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
         kept = truth != IGNORED
         if made.binary:
-            sign = (truth == 1).float() * 2 - 1
-            errors = torch.where(kept, F.relu(1 - logits[:, 0] * sign), 0.0)
-            return (errors * _jaccard_steps(errors, truth == 1, kept)).sum()
-        shares = logits.softmax(dim=1)
-        found = []
-        for number in range(logits.shape[1]):
-            true = truth == number
-            if bool(true.any()):
-                errors = torch.where(kept, (true.float() - shares[:, number]).abs(), 0.0)
-                found.append((errors * _jaccard_steps(errors, true, kept)).sum())
-        return torch.stack(found).mean() if found else logits.sum() * 0.0
+            true = (truth == 1)[:, None]
+            errors = F.relu(1 - logits * (true.float() * 2 - 1))
+        else:
+            true = truth[:, None] == torch.arange(logits.shape[1], device=truth.device)[:, None, None]
+            errors = (true.float() - logits.softmax(dim=1)).abs()
+        steps = torch.zeros_like(errors)
+        # With one channel class 1 counts though it be absent: then the hinge of the worst pixel is all that is left.
+        present = [n for n in range(logits.shape[1]) if made.binary or bool(true[:, n].any())]
+        for number in present:
+            steps[:, number] = _jaccard_steps(errors[:, number], true[:, number], kept)
+        return (errors * steps).sum() / max(len(present), 1)
 
     return loss
 
@@ -341,19 +341,31 @@ def _jaccard_steps(errors: torch.Tensor, true: torch.Tensor, kept: torch.Tensor)
     Returns:
         (B, H, W) float32, constants for the gradient.
     """
+    if errors.device.type == "cpu":
+        return torch.from_numpy(_jaccard_steps_on_cpu(errors.numpy(), true.numpy(), kept.numpy()))
     places = kept.reshape(-1).nonzero()[:, 0]
-    values = errors.reshape(-1)[places]
-    # NumPy's vectorised argsort takes a fifth of the time of torch's on a CPU.
-    on_cpu = values.device.type == "cpu"
-    order = torch.from_numpy(np.argsort(-values.numpy())) if on_cpu else values.argsort(descending=True)
-    hits = true.reshape(-1)[places][order].double()
-    left = hits.sum() - hits.cumsum(0)
-    union = hits.sum() + (1 - hits).cumsum(0)
-    jaccard = 1 - left / union
-    jaccard[1:] -= jaccard[:-1].clone()
+    order = places[errors.reshape(-1)[places].argsort(descending=True)]
+    hits = true.reshape(-1)[order].double()
+    jaccard = 1 - (hits.sum() - hits.cumsum(0)) / (hits.sum() + (1 - hits).cumsum(0))
     steps = torch.zeros(errors.numel(), device=errors.device)
-    steps[places[order]] = jaccard.float()
-    return steps.view_as(errors)
+    steps[order] = jaccard.diff(prepend=jaccard.new_zeros(1)).float()
+    return steps.view(errors.shape)
+
+
+def _jaccard_steps_on_cpu(errors: np.ndarray, true: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """The same with NumPy, whose sorting and indexing of millions of numbers is many times as fast as torch's on a CPU."""
+    places = np.flatnonzero(kept)
+    # The bits of floats that are not negative sort as the floats do: one sort of whole numbers gives the order.
+    bits = np.ascontiguousarray(errors).reshape(-1)[places].view(np.int32).astype(np.int64)
+    keys = (-bits << 32) | places
+    keys.sort()
+    order = keys & 0xFFFFFFFF
+    hits = np.ascontiguousarray(true).reshape(-1)[order].cumsum(dtype=np.float64)
+    total, count = float(hits[-1]) if len(hits) else 0.0, np.arange(1, len(hits) + 1)
+    jaccard = 1 - (total - hits) / (total + count - hits)
+    steps = np.zeros(errors.size, np.float32)
+    steps[order] = np.diff(jaccard, prepend=0.0)
+    return steps.reshape(errors.shape)
 
 
 LOSSES: dict[str, Callable[[_Made], Loss]] = {
