@@ -255,16 +255,22 @@ def test_weighted_cross_entropy_is_torchs() -> None:
 
 
 @pytest.mark.parametrize("classes", [TWO, FOUR])
-def test_lovasz_is_that_of_its_authors(classes: Classes) -> None:
-    """segmentation-models-pytorch has their code; values and gradients are the same."""
-    from segmentation_models_pytorch.losses import LovaszLoss
+@pytest.mark.parametrize("name", ["dice", "tversky", "lovasz"])
+def test_region_losses_are_those_of_segmentation_models(name: str, classes: Classes) -> None:
+    """Values and gradients; its Lovasz loss is the code of the paper's authors."""
+    from segmentation_models_pytorch.losses import DiceLoss, LovaszLoss, TverskyLoss
 
     logits, truth = made_up(classes, seed=5)
     ours, theirs = (logits.clone().requires_grad_() for _ in range(2))
-    value = build_loss("lovasz", classes)(ours, truth)
+    value = build_loss(name, classes)(ours, truth)
     mode = "binary" if len(classes) == 2 else "multiclass"
-    target = truth.long() if len(classes) > 2 else truth.float()
-    reference = LovaszLoss(mode, ignore_index=IGNORED)(theirs[:, 0] if len(classes) == 2 else theirs, target)
+    kinds = {
+        "dice": lambda: DiceLoss(mode, ignore_index=IGNORED),
+        "tversky": lambda: TverskyLoss(mode, ignore_index=IGNORED, alpha=0.3, beta=0.7),
+        "lovasz": lambda: LovaszLoss(mode, ignore_index=IGNORED),
+    }
+    target = truth.long() if len(classes) > 2 else truth[:, None].float()
+    reference = kinds[name]()(theirs, target)
     assert float(value.detach()) == pytest.approx(float(reference.detach()), rel=1e-5)
     value.backward()  # type: ignore[no-untyped-call]
     reference.backward()
