@@ -346,8 +346,9 @@ def replay(folder: Path) -> Replay:
         step, lr, found = int(facts["step"]), float(facts["lr"]), str(facts["what"])
         device = "cuda" if facts["device"] == "cuda" and torch.cuda.is_available() else "cpu"
     except Exception as error:  # safetensors and torch raise untyped errors for damaged files
+        said = " ".join(str(error).split())[:160]  # PyTorch names every weight that is missing
         raise ModelError(
-            f"The step kept in {place} cannot be read ({type(error).__name__}: {error}); it was changed or cut off."
+            f"The step kept in {place} cannot be read ({type(error).__name__}: {said}); it was changed or cut off."
         ) from error
     fit = recipe.fit
     loss = build_loss(fit.loss, classes, label_smoothing=fit.label_smoothing, class_weights=fit.class_weights)
