@@ -14,7 +14,8 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -254,6 +255,8 @@ def _plainly(value: Any) -> str:
 
 
 def _values(kind: Any) -> str:
+    if isinstance(kind, UnionType) or get_origin(kind) is Union:
+        return ", ".join(_values(choice) for choice in get_args(kind))
     if get_origin(kind) is not None:
         return ", ".join(str(choice) for choice in get_args(kind))
     return {int: "whole number", float: "number", str: "text"}.get(kind, kind.__name__)

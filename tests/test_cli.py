@@ -120,6 +120,7 @@ def test_a_misspelt_model(model: str, tmp_path: Path) -> None:
         ("predict", "x"),
         ("synth", "cards"),
         ("train", "x", "--epochs", "many"),
+        ("train", "x", "--lr", "fast"),
         ("train", "x", "--lr"),
     ],
 )
@@ -187,6 +188,16 @@ def test_settings_override_a_recipe_and_its_file(tmp_path: Path, monkeypatch: py
     assert given == [named_recipe("card").with_settings(epochs=3, lr=0.25, fit="stretch")]
     refused("train", tmp_path, "--recipe", file, "--seed", "0", "--ema", "0", "--out", tmp_path / "run", code=1)
     assert given[1].fit == FitRecipe(**{**vars(named_recipe("card").fit), "epochs": 3, "lr": 0.5})
+
+
+@pytest.mark.parametrize(("said", "meant"), [("auto", "auto"), ("3e-3", 0.003), ("1", 1.0)])
+def test_a_learning_rate_is_a_number_or_auto(said: str, meant: object) -> None:
+    assert f"lr: {meant}\n" in succeeded("recipe", "card", "--lr", said)
+
+
+def test_a_learning_rate_of_another_word() -> None:
+    said = refused("recipe", "card", "--lr", "fast")
+    assert said == "--lr is a number such as 0.5, or auto, not 'fast'."
 
 
 def test_runs_are_numbered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

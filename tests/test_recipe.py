@@ -97,7 +97,13 @@ def test_recipes_are_frozen() -> None:
         ({"data": {"width": "wide", "height": 64}}, "--width is a whole number"),
         ({"data": {"width": 64.0, "height": 64}}, "--width is a whole number"),
         ({"data": {"width": True, "height": 64}}, "--width is a whole number"),
-        ({"fit": {"lr": "fast"}}, "--lr is a number"),
+        ({"fit": {"lr": "fast"}}, "--lr is a number such as 0.5, or auto, not 'fast'"),
+        ({"fit": {"lr": True}}, "--lr is a number"),
+        ({"fit": {"lr": float("nan")}}, "--lr is a number"),
+        ({"fit": {"lr": [1]}}, "--lr is a number"),
+        ({"fit": {"optimizer": "lion"}}, "--optimizer is one of adamw, adam, sgd"),
+        ({"fit": {"schedule": "linear"}}, "--schedule is one of onecycle"),
+        ({"fit": {"class_weights": "1,x"}}, "--class-weights is none, auto, or numbers"),
         ({"fit": {"weight_decay": float("nan")}}, "--weight-decay is a number"),
         ({"fit": {"minutes": float("inf")}}, "--minutes is a number"),
         ({"model": {"channels_in": 2}}, "--channels-in is one of 1, 3"),
@@ -118,6 +124,11 @@ def test_refused_dicts_say_why(raw: dict[str, Any], said: str) -> None:
         ({"minutes": -1.0}, "--minutes"),
         ({"batch_size": 0}, "--batch-size"),
         ({"lr": 0.0}, "--lr"),
+        ({"momentum": 1.0}, "--momentum"),
+        ({"adam_eps": 0.0}, "--adam-eps"),
+        ({"warm_up": 0.95}, "--warm-up"),
+        ({"plateau_checks": 0}, "--plateau-checks"),
+        ({"plateau_factor": 1.0}, "--plateau-factor"),
         ({"weight_decay": -0.1}, "--weight-decay"),
         ({"label_smoothing": 0.6}, "--label-smoothing"),
         ({"small_share": 0.95}, "--small-share"),
@@ -147,6 +158,13 @@ def test_refused_settings_say_why(changes: dict[str, Any], said: str) -> None:
 
 def test_whole_numbers_serve_where_fractions_do() -> None:
     assert FitRecipe(minutes=3).minutes == 3
+
+
+def test_a_learning_rate_to_be_found(tmp_path: Path) -> None:
+    recipe = named_recipe("binary").with_settings(lr="auto")
+    (tmp_path / "r.yaml").write_text(to_yaml(recipe))
+    assert read_yaml(tmp_path / "r.yaml") == recipe
+    assert recipe.fit.lr == "auto"
 
 
 def test_numbers_without_a_dot_are_numbers(tmp_path: Path) -> None:

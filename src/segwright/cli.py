@@ -35,13 +35,28 @@ def field_sentences(kind: type[Any]) -> dict[str, str]:
     return sentences
 
 
+def _number_or_word(_: Any, tokens: Any) -> float | str:
+    """A flag such as --lr, which takes a number or auto; the recipe refuses other words in a sentence of its own."""
+    said = str(tokens[0].value)
+    try:
+        return float(said)
+    except ValueError:
+        return said
+
+
 def recipe_flags() -> type[Any]:
     """A dataclass with every setting of a recipe, all absent by default: what the user says overrides the recipe."""
     fields: list[Any] = []
     for part, kind in recipe.PARTS.items():
         sentences, types = field_sentences(kind), typing.get_type_hints(kind)
         for known in dataclasses.fields(kind):
-            parameter = Parameter(help=sentences[known.name].replace("`", ""), group=part.capitalize(), negative="")
+            either = float in typing.get_args(types[known.name])
+            parameter = Parameter(
+                help=sentences[known.name].replace("`", ""),
+                group=part.capitalize(),
+                negative="",
+                converter=_number_or_word if either else None,
+            )
             annotated: Any = Annotated[types[known.name] | None, parameter]
             fields.append((known.name, annotated, dataclasses.field(default=None)))
     made = dataclasses.make_dataclass("Settings", fields, kw_only=True)
@@ -313,6 +328,27 @@ def export(
     return OK
 
 
+def replay(run: Path, /) -> int:
+    """Compute again the step at which a run stopped because a loss or gradient was not finite.
+
+    Args:
+        run: Run folder, or the folder nan inside it.
+    """
+    from segwright import workflows
+
+    done = workflows.replay(run)
+    lines = [f"Step {done.step}, learning rate {done.lr:.3g}, pictures {', '.join(done.keys)}: {done.found}."]
+    for each in done.passes:
+        lines.append(f"{each.precision}: {each.sentence()}")
+        lines += [f"    {layer.name} ({layer.kind}): largest answer {layer.largest:.4g}" for layer in each.leading()]
+    lines += [
+        done.sentence(),
+        f"The batch is drawn in {done.folder / 'batch.png'}; all layers are in replay.json there.",
+    ]
+    _console().print("\n".join(lines), soft_wrap=True, highlight=False, markup=False)
+    return OK
+
+
 def show_recipe(name: str = "multiclass", /, *, settings: Annotated[Settings, Flags] = NOTHING_SAID) -> int:
     """Print a recipe as YAML; save it, edit it, and give it to train --recipe FILE.
 
@@ -354,6 +390,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "evaluate": evaluate,
     "predict": predict,
     "export": export,
+    "replay": replay,
     "recipe": show_recipe,
     "models": models,
 }

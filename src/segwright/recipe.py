@@ -12,7 +12,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from segwright.errors import RecipeError
 
@@ -23,6 +24,8 @@ Device = Literal["auto", "cpu", "cuda"]
 Strategy = Literal["auto", "ddp", "fsdp"]
 
 LOGGERS = ("tensorboard", "csv", "wandb", "mlflow", "none")
+Optimiser = Literal["adamw", "adam", "sgd"]
+Schedule = Literal["onecycle", "cosine", "poly", "step", "plateau", "constant"]
 
 SIZE_MULTIPLE = 32
 """Networks halve a picture up to five times; sizes that are multiples of this are never padded inside them."""
@@ -117,14 +120,30 @@ class FitRecipe:
     """Pictures that each device computes at once."""
     accumulate: int = 1
     """Batches whose gradients are added up before the weights move: batches as large as several without their memory."""
-    lr: float = 2e-3
-    """Peak learning rate of the one-cycle schedule."""
+    lr: float | Literal["auto"] = 2e-3
+    """Peak learning rate of the schedule; auto tries rising ones on a copy of the network first and keeps the curve."""
+    optimizer: Optimiser = "adamw"
+    """adamw, adam, or sgd with Nesterov momentum."""
+    momentum: float = 0.9
+    """Momentum of sgd, 0..1."""
+    adam_eps: float = 1e-8
+    """Added to the denominator of adamw and adam; larger values calm steps whose gradients are tiny."""
     weight_decay: float = 1e-2
-    """Decoupled weight decay of AdamW; norms and biases have none."""
+    """Weight decay, decoupled in adamw and part of the gradient in adam and sgd; norms, biases and other vectors have none."""
+    schedule: Schedule = "onecycle"
+    """How the learning rate falls after the warm-up: along a cosine, a power of 0.9, two steps, or by plateaus of the validation IoU."""
+    warm_up: float = 0.1
+    """First share of the run in which the learning rate rises to its peak, 0..0.9."""
+    plateau_checks: int = 4
+    """With --schedule plateau: checks without a better validation IoU after which the learning rate falls."""
+    plateau_factor: float = 0.3
+    """With --schedule plateau: what the learning rate is multiplied by when it falls."""
     loss: str = "auto"
-    """auto: bce+dice for two classes, ce+dice for more; or one of bce, ce, dice, or a sum such as ce+dice."""
+    """auto: bce+dice for two classes, ce+dice for more; or bce, ce, dice, focal, tversky, lovasz, boundary, or a sum: ce+0.5*lovasz."""
+    class_weights: str = "none"
+    """Weights of classes in ce, bce, focal and boundary: none, auto from their shares of the pixels, or numbers in class order: 1,2,0.5."""
     label_smoothing: float = 0.0
-    """Share of certainty taken from the true class in cross entropy, 0..0.5."""
+    """Share of certainty taken from the true class in ce, bce and boundary, 0..0.5."""
     precision: Precision = "auto"
     """auto: FP16 autocast on CUDA, bfloat16 on a CPU where a short trial shows a gain, else FP32."""
     small_share: float = 0.0
@@ -148,7 +167,23 @@ class FitRecipe:
         _refuse(self.minutes < 0, "--minutes must be positive, or 0 to count epochs.")
         _refuse(self.batch_size < 1, f"--batch-size must be at least 1, not {self.batch_size}.")
         _refuse(self.accumulate < 1, f"--accumulate must be at least 1, not {self.accumulate}.")
-        _refuse(not 0.0 < self.lr < 100.0, f"--lr must be a positive number such as 0.002, not {self.lr}.")
+        _refuse(
+            self.lr != "auto" and not 0.0 < self.lr < 100.0,
+            f"--lr must be a positive number such as 0.002, or auto, not {self.lr}.",
+        )
+        _refuse(not 0.0 <= self.momentum < 1.0, f"--momentum is a share between 0 and 1, not {self.momentum}.")
+        _refuse(
+            not 0.0 < self.adam_eps < 1.0, f"--adam-eps is a small positive number such as 1e-8, not {self.adam_eps}."
+        )
+        _refuse(
+            not 0.0 <= self.warm_up <= 0.9, f"--warm-up is a share of the run between 0 and 0.9, not {self.warm_up}."
+        )
+        _refuse(self.plateau_checks < 1, "--plateau-checks must be at least 1.")
+        _refuse(not 0.0 < self.plateau_factor < 1.0, "--plateau-factor is a number between 0 and 1, for example 0.3.")
+        _refuse(
+            self.class_weights not in {"none", "auto"} and not _are_numbers(self.class_weights),
+            f"--class-weights is none, auto, or numbers in the order of the classes such as 1,2,0.5, not {self.class_weights!r}.",
+        )
         _refuse(self.weight_decay < 0, "--weight-decay must be 0 or more.")
         _refuse(not 0.0 <= self.label_smoothing <= 0.5, "--label-smoothing must be between 0 and 0.5.")
         _refuse(not 0.0 <= self.small_share <= 0.9, "--small-share is a share of the steps between 0 and 0.9.")
@@ -359,12 +394,24 @@ def _known(kind: type[Any], values: dict[str, Any], prefix: str) -> dict[str, An
 
 def _number_from_yaml(kind: Any, value: Any) -> Any:
     """YAML 1.1 reads 2e-3 as text, since it has no dot; people mean a number."""
-    if kind is not float or not isinstance(value, str):
+    if float not in _choices(kind) or not isinstance(value, str):
         return value
     try:
         return float(value)
     except ValueError:
         return value
+
+
+def _choices(kind: Any) -> tuple[Any, ...]:
+    """The kinds that one annotation allows: `float | Literal["auto"]` allows two."""
+    return get_args(kind) if isinstance(kind, UnionType) or get_origin(kind) is Union else (kind,)
+
+
+def _are_numbers(text: str) -> bool:
+    try:
+        return all(math.isfinite(float(number)) for number in text.split(","))
+    except ValueError:
+        return False
 
 
 def _kinds(part: type[Any]) -> dict[str, Any]:
@@ -376,7 +423,13 @@ def _refuse_wrong_kinds(part: Any) -> None:
     for name, kind in _kinds(type(part)).items():
         value, flag = getattr(part, name), f"--{name.replace('_', '-')}"
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        if get_origin(kind) is Literal:
+        words = [word for choice in _choices(kind) if get_origin(choice) is Literal for word in get_args(choice)]
+        if float in _choices(kind) and words:
+            _refuse(
+                value not in words and (not number or not math.isfinite(value)),
+                f"{flag} is a number such as 0.5, or {' or '.join(words)}, not {value!r}.",
+            )
+        elif get_origin(kind) is Literal:
             choices = get_args(kind)
             known = any(type(value) is type(choice) and value == choice for choice in choices)
             _refuse(not known, f"{flag} is one of {', '.join(map(str, choices))}, not {value!r}.")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from segwright.export.parity import Certificate
     from segwright.predict.sinks import Summary
     from segwright.training.fit import Run
+    from segwright.training.replay import Replay
 
 EVERYTHING = "all"
 """Name of the split that is every picture with a mask."""
@@ -94,6 +95,13 @@ def resume(run: Path, *, console: Console | None = None, **changes: Any) -> Run:
     from segwright.training import fit
 
     return fit.resume(run, console=console, **changes)
+
+
+def replay(run: Path) -> Replay:
+    """Compute a step again that was not finite; see `segwright.training.replay.replay`."""
+    from segwright.training.replay import replay as again
+
+    return again(run)
 
 
 def evaluate(

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from segwright.training.plan import FIRST, LAST, WARM_UP, Plan
+from segwright.training.plan import Plan
+from segwright.training.schedules import FIRST, LAST
 from tests.training.conftest import tiny_recipe
 
 
@@ -18,7 +19,7 @@ def test_one_cycle_by_steps() -> None:
     plan = Plan(tiny_recipe(epochs=10, lr=0.5), steps_per_epoch=20)
     assert plan.total_steps == 200
     lr = rates(plan, 200)
-    top = round(WARM_UP * 200)
+    top = round(0.1 * 200)
     assert lr[0] == pytest.approx(0.5 * FIRST)
     assert lr[top] == pytest.approx(0.5)
     assert max(lr) == lr[top]
@@ -127,3 +128,38 @@ def test_the_state_is_all_that_a_plan_must_know(monkeypatch: pytest.MonkeyPatch)
     assert (again.step, again.partial, again.check_at, again.seconds) == (9, 1, 11, 30.0)
     assert again.progress == pytest.approx(0.25)
     assert all(isinstance(value, int | float) for value in state.values())
+
+
+def test_settings_of_the_schedule_arrive() -> None:
+    plan = Plan(tiny_recipe(epochs=1, lr=2.0, schedule="poly", warm_up=0.5), steps_per_epoch=100, step=75)
+    assert plan.learning_rate() == pytest.approx(2.0 * 0.5**0.9)
+
+
+def test_a_plateau_lowers_the_rate_and_starts_to_count_anew() -> None:
+    recipe = tiny_recipe(lr=1.0, schedule="plateau", warm_up=0.0, plateau_checks=2, plateau_factor=0.5)
+    plan = Plan(recipe, steps_per_epoch=10)
+    seen = []
+    for iou in (0.1, 0.3, 0.3, 0.2, 0.2, 0.31, 0.31, 0.0, 0.0, 0.0):
+        plan.after_check(iou)
+        seen.append(plan.learning_rate())
+    assert seen == [1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.5, 0.25, 0.25, 0.125]
+
+
+def test_a_plateau_can_be_saved_and_gone_on_with() -> None:
+    recipe = tiny_recipe(lr=1.0, schedule="plateau", warm_up=0.0, plateau_checks=2)
+    whole = Plan(recipe, steps_per_epoch=10)
+    for iou in (0.5, 0.4):
+        whole.after_check(iou)
+    state = {name: getattr(whole, name) for name in ("plateau_best", "plateau_waited", "plateau_share")}
+    again = Plan(recipe, steps_per_epoch=10, **state)
+    for plan in (whole, again):
+        plan.after_check(0.4)
+    assert whole.learning_rate() == again.learning_rate() == pytest.approx(0.3)
+
+
+def test_checks_move_no_other_schedule() -> None:
+    plan = Plan(tiny_recipe(lr=1.0, schedule="cosine"), steps_per_epoch=10, step=3)
+    before = plan.learning_rate()
+    for _ in range(20):
+        plan.after_check(0.0)
+    assert plan.learning_rate() == before

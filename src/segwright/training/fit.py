@@ -29,6 +29,8 @@ from segwright.outputs import DATA_FILE, first_process, require_free, require_wr
 from segwright.recipe import SIZE_MULTIPLE, Recipe, read_yaml, to_yaml
 from segwright.training import loggers
 from segwright.training.keeper import Bar, Keeper
+from segwright.training.losses import with_weights
+from segwright.training.lr_finder import with_lr
 from segwright.training.machines import chosen_device, share_cores, trainer_settings, world_of
 from segwright.training.pace import Pace, choose, keep_memory
 from segwright.training.plan import Plan
@@ -82,12 +84,12 @@ def train(
     refuse_unhealthy(dataset)
     parts = divide(dataset, val_share=recipe.data.val_share, seed=recipe.fit.seed)
     recipe = with_size(recipe, parts["train"])
-    prepared = prepare(dataset, parts, recipe)
+    prepared = prepare(dataset, parts, recipe, out, console)
 
     # Whatever can be refused has been refused: now there is something to keep.
     if first_process():
         require_writable(out)
-        write_text(out / "recipe.yaml", to_yaml(recipe))
+        write_text(out / "recipe.yaml", to_yaml(prepared.recipe))
         write_text(out / "splits.json", json.dumps({k: [s.key for s in v] for k, v in parts.items()}, indent=1) + "\n")
         remembered = {"data": str(data.resolve()), "classes_csv": str(classes_csv.resolve()) if classes_csv else None}
         write_text(out / DATA_FILE, json.dumps(remembered, indent=1) + "\n")
@@ -120,7 +122,7 @@ def resume(out: Path, *, console: Console | None = None, **changes: Any) -> Run:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{out} is no run that can be resumed ({error}); train again from the start.") from error
     dataset = find_dataset(data, classes_csv=classes_csv, mask_suffix=recipe.data.mask_suffix)
-    prepared = prepare(dataset, _parts_as_before(dataset, kept), recipe, state)
+    prepared = prepare(dataset, _parts_as_before(dataset, kept), recipe, out, console, state)
     return carry_out(prepared, out, state, console)
 
 
@@ -130,13 +132,22 @@ class Prepared:
 
     dataset: Dataset
     splits: Splits
+    recipe: Recipe
+    """With everything automatic settled; the segmenter's has the names of files only, without their folders."""
+    found: list[str]
+    """Settings that the run has found itself, such as `lr`."""
     segmenter: Segmenter
     world: int
     """Processes that train together."""
 
 
 def prepare(
-    dataset: Dataset, parts: Mapping[str, tuple[Sample, ...]], recipe: Recipe, state: dict[str, Any] | None = None
+    dataset: Dataset,
+    parts: Mapping[str, tuple[Sample, ...]],
+    recipe: Recipe,
+    out: Path,
+    console: Console | None,
+    state: dict[str, Any] | None = None,
 ) -> Prepared:
     """Build the network and everything that carries it through a training.
 
@@ -144,13 +155,16 @@ def prepare(
         dataset: its classes.
         parts: train and val.
         recipe: with a size.
+        out: folder of the run, not yet made.
+        console: where progress is shown; None is silent.
         state: of a run that is resumed.
 
     Raises:
         RecipeError: settings that contradict the data or the machine.
         ModelError: weights that do not fit.
     """
-    splits = Splits(parts["train"], parts["val"])
+    console = _speaking(console)
+    splits, classes = Splits(parts["train"], parts["val"]), dataset.classes
     device = chosen_device(recipe)
     world = world_of(recipe, device)
     if state and world != state["world"]:
@@ -161,22 +175,33 @@ def prepare(
         share_cores(world, recipe.run.nodes)
     L.seed_everything(recipe.fit.seed, verbose=False)
     keep_memory()
-    network = build(recipe.model, dataset.classes.channels, load_weights=state is None).to(device)
+    network = build(recipe.model, classes.channels, load_weights=state is None).to(device)
     if not state:
-        load_start(network, recipe.model, dataset.classes)
+        load_start(network, recipe.model, classes)
     network.to(memory_format=torch.channels_last)
-    channels, size_hw = dataset.classes.channels, recipe.data.size_hw
-    pace = Pace(**state["pace"]) if state else choose(network, channels, size_hw, recipe.fit.precision, device)
+    found = [name for name in ("lr", "class_weights") if getattr(recipe.fit, name) == "auto"]
+    if state:
+        pace = Pace(**state["pace"])
+    else:
+        pace = choose(network, classes.channels, recipe.data.size_hw, recipe.fit.precision, device)
+        pairs = Pairs(splits, classes, recipe, device, world)
+        recipe = with_weights(recipe, classes, pairs, console)
+        recipe = with_lr(recipe, network, classes, pairs, pace, out, console)
     names = {key: Path(getattr(recipe.model, key)).name for key in ("weights", "load_model")}
-    recipe = recipe.with_settings(**names)  # folders of this machine stay here
-    pairs = Pairs(splits, dataset.classes, recipe, device, world)
-    plan = Plan(recipe, steps_per_epoch=pairs.order.batches_per_pass // recipe.fit.accumulate)
+    carried = recipe.with_settings(**names)  # folders of this machine stay here
+    pairs = Pairs(splits, classes, carried, device, world)
+    plan = Plan(carried, steps_per_epoch=pairs.order.batches_per_pass // recipe.fit.accumulate)
     sizes = (plan.size_hw(0), recipe.data.size_hw)
     refuse_lonely_batch(network, recipe.model, batch_size=pairs.batch_size, pictures=len(splits.train), sizes=sizes)
-    segmenter = Segmenter(network, dataset.classes, recipe, pace, plan, pairs)
+    segmenter = Segmenter(network, classes, carried, pace, plan, pairs)
+    segmenter.folder = out
     if state:
         segmenter.restore(state)
-    return Prepared(dataset, splits, segmenter, world)
+    return Prepared(dataset, splits, recipe, found, segmenter, world)
+
+
+def _speaking(console: Console | None) -> Console:
+    return console if console is not None and first_process() else Console(quiet=True)
 
 
 def carry_out(prepared: Prepared, out: Path, state: dict[str, Any] | None, console: Console | None) -> Run:
@@ -188,15 +213,15 @@ def carry_out(prepared: Prepared, out: Path, state: dict[str, Any] | None, conso
         state: of a run that is resumed.
         console: where progress is shown; None is silent.
     """
-    if console is None or not first_process():
-        console = Console(quiet=True)
+    console = _speaking(console)
     segmenter, dataset, splits = prepared.segmenter, prepared.dataset, prepared.splits
     plan, pairs, recipe = segmenter.plan, segmenter.pairs, segmenter.recipe
     if state:
         console.print(f"{out} goes on after step {plan.step}.", soft_wrap=True, highlight=False)
     console.print(describe(segmenter.network, dataset, splits, recipe, segmenter.pace))
     with loggers.opened(recipe, out, plan, console) as listeners:
-        keeper = Keeper(out, provenance(dataset, splits, segmenter.pace), listeners)
+        facts = provenance(dataset, splits, segmenter.pace) | {"found_by_the_run": prepared.found}
+        keeper = Keeper(out, facts, listeners)
         if state:
             keeper.restore(state["keeper"])
         run_lightning(segmenter, prepared.world, keeper, out, console)

@@ -46,7 +46,8 @@ class Keeper(L.Callback):
 
     def state(self) -> dict[str, Any]:
         """What a resumed run must know."""
-        return {"best": self.best, "checks_without_gain": self.checks_without_gain, "rows": self.rows}
+        kept = ("best", "checks_without_gain", "rows", "provenance")
+        return {name: getattr(self, name) for name in kept}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on where `state` was taken."""
@@ -77,6 +78,7 @@ class Keeper(L.Callback):
         if not isinstance(pl_module, Segmenter):
             return
         segmenter, plan = pl_module, pl_module.plan
+        plan.after_check(segmenter.scores["val_iou"])
         looking = plan.epoch > segmenter.recipe.fit.cool_down or plan.progress >= 1.0
         improved = looking and segmenter.scores["val_iou"] > self.best
         weights = segmenter.measured_weights()

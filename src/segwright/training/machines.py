@@ -42,6 +42,8 @@ def world_of(recipe: Recipe, device: str) -> int:
         raise RecipeError("--ema needs the whole weights on every device; use --strategy ddp, or --ema 0.")
     devices = max(there, 1) if run.devices == -1 else run.devices
     world = devices * run.nodes
+    if world > 1 and recipe.fit.lr == "auto":
+        raise RecipeError("--lr auto looks for a rate on one device; find it with --devices 1, then give the number.")
     launched = int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", "1")))
     by_hand = "TORCHELASTIC_RUN_ID" in os.environ or "SLURM_NTASKS" in os.environ
     if by_hand and launched > 1 and launched != world:

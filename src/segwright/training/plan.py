@@ -9,11 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from segwright.recipe import Recipe
+from segwright.training.schedules import factor
 
-WARM_UP = 0.1
-"""Share of the run in which the learning rate rises."""
-FIRST, LAST = 1 / 20, 1 / 500
-"""Learning rate at the start and at the end, as shares of its peak."""
 LEAST_RATIO = 9.0
 """In a run planned in minutes, learning takes at least this many times as long as checking."""
 LEAST_STRETCH = 100
@@ -41,6 +38,13 @@ class Plan:
     started: float = field(default_factory=time.monotonic)
     told: float | None = None
     """Seconds by the clock of the first process, which decides where several train together."""
+
+    plateau_best: float = -1.0
+    """Best validation IoU so far, for the schedule `plateau`."""
+    plateau_waited: int = 0
+    """Checks since then, or since the learning rate last fell."""
+    plateau_share: float = 1.0
+    """What is left of the learning rate after the falls so far."""
 
     def __post_init__(self) -> None:
         if not self.check_at:
@@ -82,11 +86,25 @@ class Plan:
         return True
 
     def learning_rate(self) -> float:
-        """One cycle (Smith and Topin 2019, arXiv 1708.07120): up along a half cosine, down along another."""
-        done, peak = self.progress, self.recipe.fit.lr
-        if done < WARM_UP:
-            return peak * _between(FIRST, 1.0, done / WARM_UP)
-        return peak * _between(1.0, LAST, (done - WARM_UP) / (1 - WARM_UP))
+        """Learning rate of the next step."""
+        fit = self.recipe.fit
+        return float(fit.lr) * factor(fit.schedule, self.progress, fit.warm_up) * self.plateau_share
+
+    def after_check(self, val_iou: float) -> None:
+        """Let the schedule `plateau` see a check; the others fall by themselves.
+
+        Args:
+            val_iou: of the check, 0..1.
+        """
+        fit = self.recipe.fit
+        if fit.schedule != "plateau":
+            return
+        if val_iou > self.plateau_best:
+            self.plateau_best, self.plateau_waited = val_iou, 0
+            return
+        self.plateau_waited += 1
+        if self.plateau_waited >= fit.plateau_checks:
+            self.plateau_share, self.plateau_waited = self.plateau_share * fit.plateau_factor, 0
 
     def size_hw(self, batch: int) -> tuple[int, int]:
         """Size of the pictures of one batch: half for the first `small_share` of the run, which sees four times as many.
@@ -138,7 +156,3 @@ class Plan:
         """Go on where `state` was taken."""
         for name, value in state.items():
             setattr(self, name, value)
-
-
-def _between(start: float, end: float, share: float) -> float:
-    return end + (start - end) * (1 + math.cos(math.pi * min(share, 1.0))) / 2

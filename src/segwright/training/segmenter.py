@@ -7,7 +7,8 @@ import copy
 import dataclasses
 import time
 from collections.abc import Iterable, Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 import lightning as L
 import numpy as np
@@ -17,10 +18,12 @@ from torch import nn
 from segwright import metrics
 from segwright.classes import Classes
 from segwright.data.loaders import Batch, Draw, Pairs, stack
-from segwright.errors import UserError
+from segwright.errors import OutputError, UserError
 from segwright.models.catalogue import Network
 from segwright.recipe import Recipe
-from segwright.training.losses import build_loss
+from segwright.training import replay
+from segwright.training.losses import batch_loss, build_loss
+from segwright.training.optimisers import build_optimiser
 from segwright.training.pace import Pace, computing
 from segwright.training.plan import Plan
 from segwright.training.tally import Tally
@@ -57,7 +60,15 @@ class Segmenter(L.LightningModule):
         self.measured: nn.Module = network
         if recipe.fit.ema:
             self.measured = copy.deepcopy(network).requires_grad_(False)
-        self.loss = build_loss(recipe.fit.loss, classes, label_smoothing=recipe.fit.label_smoothing)
+        self.loss = build_loss(
+            recipe.fit.loss,
+            classes,
+            label_smoothing=recipe.fit.label_smoothing,
+            class_weights=recipe.fit.class_weights,
+        )
+        self.folder: Path | None = None
+        """Of the run: where a step that is not finite is kept; None keeps none."""
+        self._latest: tuple[Batch, torch.Tensor] = (Batch(torch.empty(0), torch.empty(0), ()), torch.empty(0))
         self.train_loss = 0.0
         self.scores: dict[str, float] = {}
         """Of the last check: val_loss, val_iou, val_dice, val_pixel_accuracy."""
@@ -84,16 +95,14 @@ class Segmenter(L.LightningModule):
         """Loss of one batch.
 
         Raises:
-            UserError: it is not a finite number.
+            UserError: it is not a finite number; the step is kept for `segwright replay`.
         """
+        self._latest = batch, torch.get_rng_state()
         logits = self._logits(self.network, batch.images)
-        loss = self.loss(logits, batch.class_maps)
+        loss = batch_loss(self.loss, logits, batch)
         value = float(loss.detach())
         if not np.isfinite(value):
-            raise UserError(
-                f"The loss became {value} at step {self.plan.step} (pictures {', '.join(batch.keys[:4])}, ...); "
-                f"train again with a smaller --lr than {self.recipe.fit.lr} or with --precision fp32."
-            )
+            self._stop(f"the loss became {value}")
         self.train_loss = value if not self.train_loss else 0.95 * self.train_loss + 0.05 * value
         self._count_training(logits.detach(), batch.class_maps)
         return loss
@@ -122,6 +131,51 @@ class Segmenter(L.LightningModule):
             torch.set_rng_state(self.resumed["random"][self.global_rank])
             if self.resumed["random_cuda"]:
                 torch.cuda.set_rng_state(self.resumed["random_cuda"][self.global_rank], self.device)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Scale large gradients down, and stop at one that is not finite.
+
+        Raises:
+            UserError: the gradient is not finite. With FP16's loss scaling that is normal: the scaler skips the step.
+        """
+        weights = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm([p.grad for p in weights if p.grad is not None])
+        if self.pace.precision != "fp16" and not bool(torch.isfinite(norm)):
+            self._stop(f"the gradient became {float(norm)}")
+        torch.nn.utils.clip_grads_with_norm_(weights, gradient_clip_val or float("inf"), norm)
+
+    def _stop(self, what: str) -> NoReturn:
+        """Keep the step, and say what happened and what to do."""
+        batch, random = self._latest
+        found = ""
+        if self.folder is not None:
+            kept = self.folder / (replay.FOLDER if not self.global_rank else f"{replay.FOLDER}-{self.global_rank}")
+            try:
+                seen = replay.keep(
+                    kept,
+                    what=what,
+                    network=self.network,
+                    loss=self.loss,
+                    batch=batch,
+                    random=random,
+                    recipe=self.recipe,
+                    classes=self.classes,
+                    pace=self.pace,
+                    step=self.plan.step,
+                    lr=self.plan.learning_rate(),
+                )
+                found = f"{seen.sentence()}; look closer with: segwright replay {kept}; or "
+            except OutputError as error:
+                found = f"the step could not be kept ({error}); "
+        raise UserError(
+            f"{what[0].upper()}{what[1:]} at step {self.plan.step} (pictures {', '.join(batch.keys[:4])}, ...): {found}"
+            f"train again with a smaller --lr than {self.recipe.fit.lr} or with --precision fp32."
+        )
 
     def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
         """Set this step's learning rate."""
@@ -196,14 +250,8 @@ class Segmenter(L.LightningModule):
         return shared
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """AdamW; norms, biases and other vectors are not decayed."""
-        matrices = [p for p in self.network.parameters() if p.ndim > 1]
-        vectors = [p for p in self.network.parameters() if p.ndim <= 1]
-        groups = [
-            {"params": matrices, "weight_decay": self.recipe.fit.weight_decay},
-            {"params": vectors, "weight_decay": 0.0},
-        ]
-        return torch.optim.AdamW(groups, lr=self.plan.learning_rate())
+        """What the recipe names."""
+        return build_optimiser(self.network, self.recipe.fit, self.plan.learning_rate())
 
     def on_validation_epoch_start(self) -> None:
         """Begin counting, with batch-norm statistics that belong to the weights as they are now."""
