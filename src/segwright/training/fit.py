@@ -19,6 +19,7 @@ from rich.console import Console
 
 from segwright import __version__, render
 from segwright.data import health
+from segwright.data.augment import KEPT, LEVELS, variation_of, variation_yaml
 from segwright.data.layouts import Dataset, find_dataset
 from segwright.data.loaders import Draw, Pairs, Splits, stack
 from segwright.data.sample import Sample, image_size_hw
@@ -75,6 +76,7 @@ def train(
     console = console or Console(quiet=True)
     require_free(out)
     require_possible(recipe.model)
+    variation = variation_of(recipe)
     dataset = find_dataset(data, classes_csv=classes_csv, mask_suffix=recipe.data.mask_suffix)
     refuse_unhealthy(dataset)
     parts = divide(dataset, val_share=recipe.data.val_share, seed=recipe.fit.seed)
@@ -88,14 +90,17 @@ def train(
     network.to(memory_format=torch.channels_last)
     pace = choose(network, dataset.classes.channels, recipe.data.size_hw, recipe.fit.precision, device)
     chosen = to_yaml(recipe)
-    recipe = recipe.with_settings(weights=Path(recipe.model.weights).name)  # folders of this machine stay here
-    pairs = Pairs(splits, dataset.classes, recipe, device)
+    # Folders of this machine stay here.
+    recipe = recipe.with_settings(weights=Path(recipe.model.weights).name, augment=Path(recipe.data.augment).name)
+    pairs = Pairs(splits, dataset.classes, recipe, device, variation)
     plan = Plan(recipe, steps_per_epoch=len(pairs.order) // pairs.batch_size)
     segmenter = Segmenter(network, dataset.classes, recipe, pace, plan, pairs)
 
     # Whatever can be refused has been refused: now there is something to keep.
     require_writable(out)
     write_text(out / "recipe.yaml", chosen)
+    if recipe.data.augment not in LEVELS:
+        write_text(out / KEPT, variation_yaml(variation))
     write_text(out / "splits.json", json.dumps({k: [s.key for s in v] for k, v in parts.items()}, indent=1) + "\n")
     keeper = Keeper(out, provenance(dataset, splits, pace), lambda s, n: draw_panels(s, out / "panels", n))
     console.print(describe(network, dataset, splits, recipe, pace))

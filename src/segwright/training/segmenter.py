@@ -69,7 +69,8 @@ class Segmenter(L.LightningModule):
         Raises:
             UserError: it is not a finite number.
         """
-        loss = self.loss(self._logits(self.network, batch.images), batch.class_maps)
+        logits = self._logits(self.network, batch.images)
+        loss = batch.weigh(lambda class_maps: self.loss(logits, class_maps))
         value = float(loss.detach())
         if not np.isfinite(value):
             raise UserError(
