@@ -149,6 +149,7 @@ def train(
     recipe_name: Annotated[str, Parameter(name="--recipe")] = "multiclass",
     out: Path | None = None,
     classes: Path | None = None,
+    show_batch: Annotated[bool, Parameter(negative="")] = False,
     settings: Annotated[Settings, Flags] = NOTHING_SAID,
 ) -> int:
     """Train a model. Settings not given come from the recipe.
@@ -158,6 +159,7 @@ def train(
         recipe_name: Name of a recipe (card, binary, multiclass) or a YAML file.
         out: New folder for the run; default runs/DATA-RECIPE, numbered.
         classes: Class table to use instead of the data's classes.csv.
+        show_batch: Train nothing; draw what the network would see into show-batch.png, or into OUT-batch.png.
         settings: Overrides.
     """
     import json as json_module
@@ -165,6 +167,11 @@ def train(
     from segwright import workflows
 
     chosen = _recipe(recipe_name, settings)
+    if show_batch:
+        # Beside the run's folder and not in it, so that the same line without --show-batch trains.
+        sheet = out.with_name(f"{out.name}-batch.png") if out else Path("show-batch.png")
+        workflows.show_batch(data, chosen, sheet, classes_csv=classes, console=_console())
+        return OK
     folder = out or _fresh(Path("runs") / f"{data.resolve().name}-{chosen.name}")
     console = _console()
     try:
@@ -304,6 +311,19 @@ def show_recipe(name: str = "multiclass", /, *, settings: Annotated[Settings, Fl
     return OK
 
 
+def show_augmentation(name: str = "medium", /) -> int:
+    """Print how far training pictures are varied, as YAML; save it, edit it, and give it to train --augment FILE.
+
+    Args:
+        name: none, light, medium, strong, or a YAML file.
+    """
+    from segwright.data.augment import Variation, variation_of, variation_yaml
+
+    variation = variation_of(recipe.Recipe().with_settings(augment=name))
+    sys.stdout.write(variation_yaml(variation, field_sentences(Variation)))
+    return OK
+
+
 def models() -> int:
     """List the networks that can be trained."""
     from segwright.models.catalogue import BUILDERS
@@ -335,6 +355,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "predict": predict,
     "export": export,
     "recipe": show_recipe,
+    "augmentation": show_augmentation,
     "models": models,
 }
 
