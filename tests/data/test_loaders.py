@@ -16,7 +16,7 @@ from PIL import Image
 from segwright.classes import IGNORED, Classes
 from segwright.data.augment import LEVELS, Variation
 from segwright.data.layouts import Dataset, find_dataset
-from segwright.data.loaders import Batch, Draw, Order, Pairs, Pictures, Splits, read_shrunk, shrunk_hw, stack
+from segwright.data.loaders import Draw, Order, Pairs, Pictures, Splits, read_shrunk, shrunk_hw, stack
 from segwright.data.sample import Sample, read_pair, read_scaled
 from segwright.errors import DataError
 from segwright.recipe import DataRecipe, Fit, FitRecipe, Recipe
@@ -257,7 +257,7 @@ def test_a_mask_of_another_size_is_refused(tmp_path: Path) -> None:
     sample, class_map = saved_pair(tmp_path, 480, 640)
     assert sample.mask is not None
     Image.fromarray(class_map[:-1]).save(sample.mask)
-    with pytest.raises(DataError, match="640x480 but its mask .* is 640x479"):
+    with pytest.raises(DataError, match=r"640x480 but its mask .* is 640x479"):
         read_shrunk(sample, TWO, recipe_of((64, 64)))
     with pytest.raises(DataError, match="has no mask"):
         read_shrunk(Sample("a", sample.image), TWO, recipe_of((64, 64)))

@@ -317,6 +317,9 @@ def _warp(u: list[float], image_hw: tuple[int, int], size_hw: tuple[int, int], f
     return _moved(width / 2 - 0.5, height / 2 - 0.5) @ tilt @ turn @ bend @ place @ _moved(0.5, 0.5)
 
 
+UNMOVED = np.eye(3)
+
+
 def _moved(x: float, y: float) -> np.ndarray:
     return np.array([[1.0, 0.0, x], [0.0, 1.0, y], [0.0, 0.0, 1.0]])
 
@@ -332,7 +335,7 @@ def _between(u: float, ends: tuple[float, float]) -> float:
 def _warped(
     image: np.ndarray, class_map: np.ndarray, matrix: np.ndarray, height: int, width: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    if class_map.shape == (height, width) and np.abs(matrix - np.eye(3)).max() < 1e-9:
+    if class_map.shape == (height, width) and np.abs(matrix - UNMOVED).max() < 1e-9:
         return image.copy(), class_map.copy()
     # OpenCV moves four channels in half the time of three, and parallels a little faster; answers are the same to the bit.
     flat = matrix[2, 0] == matrix[2, 1] == 0.0

@@ -63,7 +63,12 @@ def title(recipe: Recipe, batch_size: int) -> str:
     """Size and variation in one line."""
     data = recipe.data
     mixed = [f"{name} {chance:g}" for name in ("mosaic", "cutmix", "mixup") if (chance := getattr(data, name))]
-    how = [f"augment {Path(data.augment).name}", *mixed, f"seed {recipe.fit.seed}", "ignored pixels are hatched"]
+    how = [
+        f"augment {Path(data.augment).name}",
+        *mixed,
+        f"seed {recipe.fit.seed}",
+        "class 0 is not tinted, ignored pixels are hatched",
+    ]
     return f"{data.width}x{data.height}, {data.fit}, batches of {batch_size}, {', '.join(how)}"
 
 
