@@ -167,6 +167,7 @@ def train(
     resume: Path | None = None,
     gpus: int | None = None,
     load_model_if_exists: Path | None = None,
+    show_batch: Annotated[bool, Parameter(negative="")] = False,
     settings: Annotated[Settings, Flags] = NOTHING_SAID,
 ) -> int:
     """Train a model. Settings not given come from the recipe.
@@ -179,6 +180,7 @@ def train(
         resume: Go on with this run, which was stopped; it brings its data and settings.
         gpus: Short for --device cuda --devices N; 0 for --device cpu.
         load_model_if_exists: As --load-model where this is there, else start without it; for scripts that always pass one.
+        show_batch: Train nothing; draw what the network would see into show-batch.png, or into OUT-batch.png.
         settings: Overrides.
     """
     import json as json_module
@@ -189,7 +191,8 @@ def train(
     given = _given(settings) | _devices(gpus, settings)
     console = _console(quiet=not first_process())
     if resume is not None:
-        _refuse_with_resume(data, out, classes, recipe_name, given | {"load_model_if_exists": load_model_if_exists})
+        also = {"load_model_if_exists": load_model_if_exists, "show_batch": show_batch or None}
+        _refuse_with_resume(data, out, classes, recipe_name, given | also)
         folder = resume
     elif data is None:
         raise UserError("Name the folder with pictures and masks: segwright train DATA (or --resume RUN).")
@@ -198,6 +201,11 @@ def train(
         if load_model_if_exists is not None:
             chosen, said = _started_from(load_model_if_exists, chosen)
             console.print(said, soft_wrap=True, highlight=False)
+        if show_batch:
+            # Beside the run's folder and not in it, so that the same line without --show-batch trains.
+            sheet = out.with_name(f"{out.name}-batch.png") if out else Path("show-batch.png")
+            workflows.show_batch(data, chosen, sheet, classes_csv=classes, console=console)
+            return OK
         folder = out or _fresh(Path("runs") / f"{data.resolve().name}-{chosen.name}")
     try:
         if data is None:
@@ -360,6 +368,19 @@ def show_recipe(name: str = "multiclass", /, *, settings: Annotated[Settings, Fl
     return OK
 
 
+def show_augmentation(name: str = "medium", /) -> int:
+    """Print how far training pictures are varied, as YAML; save it, edit it, and give it to train --augment FILE.
+
+    Args:
+        name: none, light, medium, strong, or a YAML file.
+    """
+    from segwright.data.augment import Variation, variation_of, variation_yaml
+
+    variation = variation_of(recipe.Recipe().with_settings(augment=name))
+    sys.stdout.write(variation_yaml(variation, field_sentences(Variation)))
+    return OK
+
+
 def models() -> int:
     """List the networks that can be trained."""
     from segwright.models.catalogue import BUILDERS
@@ -392,6 +413,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "export": export,
     "replay": replay,
     "recipe": show_recipe,
+    "augmentation": show_augmentation,
     "models": models,
 }
 

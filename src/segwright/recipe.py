@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import UnionType
@@ -41,8 +41,14 @@ class DataRecipe:
     """Height of the network's input in pixels; 0 takes the commonest size of the data set."""
     fit: Fit = "pad"
     """pad: keep the shape and fill up with black; stretch: fill the input whatever the shape."""
-    augment: Level = "medium"
-    """How strongly training pictures are varied."""
+    augment: str = "medium"
+    """How strongly training pictures are varied: none, light, medium, strong, or a YAML file with ranges of your own."""
+    mosaic: float = 0.0
+    """Chance that a training picture is put together from parts of four, 0..1."""
+    cutmix: float = 0.0
+    """Chance that a rectangle of another picture, with its mask, is pasted into a training picture, 0..1."""
+    mixup: float = 0.0
+    """Chance that the pictures of a batch are blended in pairs and learnt with both masks, 0..1."""
     val_share: float = 0.15
     """Share of `train` set aside as `val` when the data set has no `val` of its own, 0..0.5."""
     mask_suffix: str = ""
@@ -64,6 +70,12 @@ class DataRecipe:
             max(self.width, self.height) > 8192,
             "--width and --height must be at most 8192 pixels.",
         )
+        levels = get_args(Level)
+        if self.augment not in levels and not self.augment.endswith((".yaml", ".yml")):
+            raise RecipeError(_unknown(self.augment, levels, "--augment level ") + " A file of your own ends in .yaml.")
+        for name in ("mosaic", "cutmix", "mixup"):
+            chance = getattr(self, name)
+            _refuse(not 0.0 <= chance <= 1.0, f"--{name} is a chance between 0 and 1, not {chance}.")
         _refuse(not 0.0 < self.val_share <= 0.5, f"--val-share is a share between 0 and 0.5, not {self.val_share}.")
         _refuse(self.workers < -1, "--workers is the number of loading processes, or -1 to choose.")
         _refuse(self.cache_gb < 0, "--cache-gb is a size in gigabytes, 0 or more.")
@@ -443,7 +455,7 @@ def _refuse_wrong_kinds(part: Any) -> None:
             )
 
 
-def _unknown(key: str, known: list[str], kind: str) -> str:
+def _unknown(key: str, known: Sequence[str], kind: str) -> str:
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(known)}."
     return f"There is no {kind or 'setting '}{key!r}; {hint}"

@@ -202,6 +202,19 @@ def legend(classes: Classes, *, width: int = 640) -> Rgb8:
     return np.array(page)
 
 
+def titled(picture: Rgb8, text: str) -> Rgb8:
+    """A picture under a strip of text, which is cut off where it is too long.
+
+    Args:
+        picture: (H, W, 3).
+        text: one line.
+
+    Returns:
+        (H + CAPTION, W, 3).
+    """
+    return np.concatenate([strip(text, picture.shape[1]), picture])
+
+
 def _drawable(text: str) -> str:
     """Text in the letters the font has, which is ASCII: accents are dropped, other scripts become question marks."""
     letters = unicodedata.normalize("NFKD", text)

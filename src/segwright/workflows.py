@@ -104,6 +104,15 @@ def replay(run: Path) -> Replay:
     return again(run)
 
 
+def show_batch(
+    data: Path, recipe: Recipe, out: Path, *, classes_csv: Path | None = None, console: Console | None = None
+) -> Path:
+    """Draw what the network would see; see `segwright.training.contact_sheet.show_batch`."""
+    from segwright.training import contact_sheet
+
+    return contact_sheet.show_batch(data, recipe, out, classes_csv=classes_csv, console=console)
+
+
 def evaluate(
     model: Path,
     data: Path | None = None,

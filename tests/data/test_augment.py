@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -9,12 +10,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segwright.classes import IGNORED
-from segwright.data.augment import LEVELS, Variation, augmented
+from segwright.data.augment import (
+    KEPT,
+    LEVELS,
+    Variation,
+    Window,
+    augmented,
+    read_variation,
+    variation_of,
+    variation_yaml,
+)
+from segwright.errors import RecipeError
 from segwright.preprocess import place_image, placement
-from segwright.recipe import Fit, Level
+from segwright.recipe import Fit, Level, Recipe
 
 SIZES = st.tuples(st.integers(1, 90), st.integers(1, 90))
-GEOMETRY = ("flip", "scale", "rotate", "shear", "perspective", "shift")
+GEOMETRY = ("flip", "flip_vertical", "crop", "aspect", "scale", "rotate", "shear", "perspective", "shift")
 
 
 def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -144,10 +155,9 @@ def test_strange_shapes(level: Level, image_hw: tuple[int, int]) -> None:
 @pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(Variation)])
 def test_each_property_varies_alone(field: str) -> None:
     """Each option does something, and geometry alone moves masks."""
-    chance = {"flip", "grey", "blur", "noise", "jpeg", "shadow", "cutout"}
-    value = (
-        (0.5, 2.0) if field == "scale" else 1.0 if field in chance else 15.0 if field in {"rotate", "shear"} else 0.3
-    )
+    chance = {"flip", "flip_vertical", "grey", "blur", "motion_blur", "noise", "jpeg", "shadow", "cutout"}
+    special = {"scale": (0.5, 2.0), "crop": (0.3, 0.8), "rotate": 15.0, "shear": 15.0, "hue": 40.0}
+    value = special.get(field, 1.0 if field in chance else 0.3)
     variation = Variation(**{field: value})  # type: ignore[arg-type]
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     class_map = drawing(64, 64)[1]
@@ -165,6 +175,93 @@ def test_a_flip_is_a_mirror() -> None:
     seen, labels = augmented(image, class_map, (64, 64), "pad", Variation(flip=1.0), (0,))
     assert np.array_equal(seen, image[:, ::-1])
     assert np.array_equal(labels, class_map[:, ::-1])
+
+
+def test_a_vertical_flip_is_upside_down() -> None:
+    image, class_map = picture(64, 64), drawing(64, 64)[1]
+    seen, labels = augmented(image, class_map, (64, 64), "pad", Variation(flip_vertical=1.0), (0,))
+    assert np.array_equal(seen, image[::-1])
+    assert np.array_equal(labels, class_map[::-1])
+
+
+EVERY_WAY = Variation(
+    flip=0.5,
+    flip_vertical=0.5,
+    crop=(0.3, 1.0),
+    aspect=0.4,
+    scale=(0.6, 1.6),
+    rotate=45.0,
+    shear=15.0,
+    perspective=0.2,
+    shift=0.2,
+)
+
+
+def ramps(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """A picture that says in red and green where it was, and a class map that says the same column by column."""
+    rows, columns = np.mgrid[:height, :width]
+    image = np.dstack([columns, rows, np.full_like(rows, 200)]).astype(np.uint8)
+    return image, (columns // 4).astype(np.uint8)
+
+
+@pytest.mark.parametrize("fit", ["pad", "stretch"])
+@given(
+    image_hw=st.tuples(st.integers(40, 200), st.integers(40, 200)),
+    size_hw=st.tuples(st.integers(32, 128), st.integers(32, 128)),
+    seed=st.integers(0, 2**40),
+)
+def test_every_pixel_keeps_its_label(image_hw: tuple[int, int], size_hw: tuple[int, int], seed: int, fit: Fit) -> None:
+    """Picture and mask are resampled apart, and must still tell the same place of the picture."""
+    image, class_map = ramps(*image_hw)
+    seen, labels = augmented(image, class_map, size_hw, fit, EVERY_WAY, (seed,))
+    inside = cv2.erode((labels != IGNORED).astype(np.uint8), np.ones((5, 5), np.uint8), borderValue=0) == 1
+    told, labelled = seen[..., 0].astype(float)[inside], labels[inside].astype(float)
+    # The label covers four columns, [4 n - 0.5, 4 n + 3.5) between pixel centres; one step of rounding either side.
+    assert ((told >= 4 * labelled - 0.5 - 1.0) & (told <= 4 * labelled + 3.5 + 1.0)).all()
+
+
+@given(seed=st.integers(0, 2**40), window=st.tuples(*[st.integers(0, 63)] * 2, *[st.integers(1, 64)] * 2))
+def test_a_window_is_that_part_of_the_whole(seed: int, window: tuple[int, int, int, int]) -> None:
+    top, left = window[:2]
+    height, width = min(window[2], 64 - top), min(window[3], 64 - left)
+    image, class_map = picture(70, 90), drawing(70, 90)[1]
+    variation = dataclasses.replace(EVERY_WAY, brightness=0.2, contrast=0.3, gamma=0.4, hue=60.0, tint=0.1)
+    whole = augmented(image, class_map, (64, 64), "pad", variation, (seed,))
+    part = augmented(image, class_map, (64, 64), "pad", variation, (seed,), window=Window(top, left, height, width))
+    expected = [each[top : top + height, left : left + width] for each in whole]
+    # A translation moves sums by a last bit, which may decide how a pixel rounds.
+    assert (part[1] != expected[1]).mean() < 0.02
+    assert (np.abs(part[0].astype(int) - expected[0]) > 2).mean() < 0.02
+
+
+def test_properties_do_not_disturb_each_other() -> None:
+    """Switching one on leaves what the others draw."""
+    image, class_map = picture(64, 64), drawing(64, 64)[1]
+    for seed in range(10):
+        alone = augmented(image, class_map, (64, 64), "pad", Variation(rotate=30.0), (seed,))[1]
+        more = Variation(rotate=30.0, brightness=0.2, hue=20.0, gamma=0.5, noise=1.0, blur=1.0)
+        assert np.array_equal(augmented(image, class_map, (64, 64), "pad", more, (seed,))[1], alone)
+
+
+def test_hue_leaves_grey_alone() -> None:
+    grey = np.repeat(np.arange(64, dtype=np.uint8)[None, :, None] * 4, 64, axis=0).repeat(3, axis=2)
+    zero = np.zeros((64, 64), np.uint8)
+    for seed in range(10):
+        seen, _ = augmented(grey, zero, (64, 64), "pad", Variation(hue=180.0), (seed,))
+        assert np.abs(seen.astype(int) - grey).max() <= 1
+
+
+def test_noise_is_normal() -> None:
+    image, zero = np.full((256, 256, 3), 128, np.uint8), np.zeros((256, 256), np.uint8)
+    for seed in range(5):
+        seen, _ = augmented(image, zero, (256, 256), "pad", Variation(noise=1.0), (seed,))
+        noise = seen.astype(float) - 128
+        assert abs(noise.mean()) < 0.1
+        deviation = noise.std()
+        assert 1.5 < deviation < 16
+        assert (np.abs(noise) <= deviation).mean() == pytest.approx(0.683, abs=0.12)  # whole steps are coarse at 2
+        grains = noise.reshape(-1, 3)
+        assert np.abs(np.corrcoef(grains.T) - np.eye(3)).max() < 0.03
 
 
 def test_half_of_the_pictures_are_flipped() -> None:
@@ -187,3 +284,62 @@ def test_what_is_cut_out_is_ignored() -> None:
         seen, labels = augmented(image, class_map, (64, 64), "pad", Variation(cutout=1.0), (seed,))
         assert (labels == IGNORED).any()
         assert (seen[labels == 1] == 7).all()
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_level_as_yaml_is_that_level(level: Level, tmp_path: Path) -> None:
+    sentences = {field.name: f"{field.name} does this: or that" for field in dataclasses.fields(Variation)}
+    for text in (variation_yaml(LEVELS[level]), variation_yaml(LEVELS[level], sentences), f"base: {level}\n"):
+        (tmp_path / "mine.yaml").write_text(text)
+        assert read_variation(tmp_path / "mine.yaml") == LEVELS[level]
+
+
+def test_a_file_builds_on_a_level(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("base: medium\nrotate: 90\nnoise: 1e-1\nscale: [0.5, 2]\n")
+    expected = dataclasses.replace(LEVELS["medium"], rotate=90, noise=0.1, scale=(0.5, 2))
+    assert read_variation(tmp_path / "mine.yaml") == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("rotat: 3\n", "did you mean rotate"),
+        ("base: mediun\n", "did you mean medium"),
+        ("base: 3\n", "unknown level 3"),
+        ("7: 3\n", "unknown property 7"),
+        ("flip: 1.5\n", "flip lies between 0 and 1"),
+        ("flip: yes\n", "flip is a number"),
+        ("flip: often\n", "flip is a number"),
+        ("rotate: .nan\n", "rotate is a number"),
+        ("rotate: -5\n", "rotate lies between 0 and 180"),
+        ("perspective: 0.6\n", "perspective lies between 0 and 0.4"),
+        ("scale: 2\n", "scale is two numbers"),
+        ("scale: [2, 1]\n", "the smaller first"),
+        ("scale: [0, 1]\n", "from 0.1 to 10"),
+        ("crop: [0.5, 0.7, 1]\n", "crop is two numbers"),
+        ("- flip\n", "no properties by name"),
+        ("", "no properties by name"),
+        ("{unclosed\n", "cannot be read as an augmentation"),
+    ],
+)
+def test_a_wrong_file_is_refused(text: str, words: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)
+    with pytest.raises(RecipeError) as refusal:
+        read_variation(file)
+    assert words in str(refusal.value)
+    assert "mine.yaml" in str(refusal.value)
+
+
+def test_a_run_that_goes_on_finds_its_own_copy(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("base: light\nhue: 20\n")
+    recipe = Recipe().with_settings(augment=str(tmp_path / "mine.yaml"))
+    variation = variation_of(recipe)
+    assert variation.hue == 20
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / KEPT).write_text(variation_yaml(variation))
+    (tmp_path / "mine.yaml").unlink()
+    assert variation_of(recipe.with_settings(augment="mine.yaml"), tmp_path / "run") == variation
+    with pytest.raises(RecipeError, match="cannot be read"):
+        variation_of(recipe)
+    assert variation_of(Recipe().with_settings(augment="strong"), tmp_path / "run") == LEVELS["strong"]

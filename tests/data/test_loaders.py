@@ -4,18 +4,21 @@ import pickle
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from segwright.classes import IGNORED, Classes
 from segwright.data.augment import LEVELS, Variation
 from segwright.data.layouts import Dataset, find_dataset
-from segwright.data.loaders import Draw, Order, Pairs, Pictures, Splits, shrunk, stack
-from segwright.data.sample import Sample, read_pair
+from segwright.data.loaders import Draw, Order, Pairs, Pictures, Splits, read_shrunk, shrunk_hw, stack
+from segwright.data.sample import Sample, read_pair, read_scaled
 from segwright.errors import DataError
 from segwright.recipe import DataRecipe, Fit, FitRecipe, Recipe
 from tests.tiny import make_dataset
@@ -178,11 +181,11 @@ def test_loading_processes_change_nothing(dataset: Dataset) -> None:
 def test_pictures_are_decoded_once(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[str] = []
 
-    def counted(sample: Sample, classes: Classes) -> tuple[np.ndarray, np.ndarray]:
+    def counted(sample: Sample, classes: Classes, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
         decoded.append(sample.key)
-        return read_pair(sample, classes)
+        return read_shrunk(sample, classes, recipe)
 
-    monkeypatch.setattr("segwright.data.loaders.read_pair", counted)
+    monkeypatch.setattr("segwright.data.loaders.read_shrunk", counted)
     pictures = Pictures(dataset.splits["train"], dataset.classes, recipe_of(), Variation())
     draws = [Draw(n, (0,), (32, 64)) for n in range(len(pictures))]
     first = [pictures[draw][0] for draw in draws]
@@ -217,25 +220,104 @@ def test_kept_pictures_are_not_spoilt_by_variation(dataset: Dataset) -> None:
     fit=st.sampled_from(["pad", "stretch"]),
 )
 def test_shrinking_never_enlarges(image_hw: tuple[int, int], size_hw: tuple[int, int], fit: Fit) -> None:
-    image, class_map = np.full((*image_hw, 3), 9, np.uint8), np.full(image_hw, 2, np.uint8)
-    small, labels = shrunk(image, class_map, recipe_of(size_hw, fit=fit))
-    assert small.shape[:2] == labels.shape
-    assert labels.shape[0] <= image_hw[0]
-    assert labels.shape[1] <= image_hw[1]
-    assert small.dtype == labels.dtype == np.uint8
-    assert (small == 9).all()
-    assert (labels == 2).all()
+    small_hw = shrunk_hw(*image_hw, recipe_of(size_hw, fit=fit))
+    assert small_hw <= image_hw
+    assert small_hw[1] <= image_hw[1]
     # Never smaller than the network needs, but for rounding.
     if fit == "stretch":
-        assert labels.shape[0] >= min(image_hw[0], size_hw[0]) - 1
-        assert labels.shape[1] >= min(image_hw[1], size_hw[1]) - 1
+        assert small_hw[0] >= min(image_hw[0], size_hw[0]) - 1
+        assert small_hw[1] >= min(image_hw[1], size_hw[1]) - 1
 
 
-def test_a_small_picture_is_left_alone() -> None:
-    image, class_map = np.zeros((20, 30, 3), np.uint8), np.zeros((20, 30), np.uint8)
-    small, labels = shrunk(image, class_map, recipe_of((64, 64)))
-    assert small is image
-    assert labels is class_map
+def test_a_small_picture_is_left_alone(dataset: Dataset) -> None:
+    sample = dataset.splits["train"][0]
+    for read, whole in zip(
+        read_shrunk(sample, dataset.classes, recipe_of((48, 64))), read_pair(sample, dataset.classes), strict=True
+    ):
+        assert np.array_equal(read, whole)
+
+
+def saved_pair(
+    folder: Path, height: int, width: int, suffix: str = ".jpg", seed: int = 0, **options: Any
+) -> tuple[Sample, np.ndarray]:
+    """A picture whose class map can be read off it, without fine detail, and that class map."""
+    coarse = np.random.default_rng(seed).integers(0, 2, (3, 4), np.uint8) * 255
+    soft = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    class_map = np.asarray(soft >= 128, np.uint8)
+    Image.fromarray(soft).convert("RGB").save(folder / f"a{suffix}", **options)
+    Image.fromarray(class_map).save(folder / "a_mask.png")
+    return Sample("a", folder / f"a{suffix}", folder / "a_mask.png"), class_map
+
+
+TWO = Classes(names=("dark", "bright"))
+
+
+@pytest.mark.parametrize("fit", ["pad", "stretch"])
+@pytest.mark.parametrize("image_hw", [(480, 640), (481, 643), (200, 1000), (96, 96)])
+def test_shrinking_a_mask_before_it_is_looked_up_is_the_same(
+    image_hw: tuple[int, int], fit: Fit, tmp_path: Path
+) -> None:
+    sample, class_map = saved_pair(tmp_path, *image_hw, suffix=".png")
+    recipe = recipe_of((64, 96), fit=fit)
+    image, small = read_shrunk(sample, TWO, recipe)
+    height, width = shrunk_hw(*image_hw, recipe)
+    assert image.shape == (height, width, 3)
+    expected = cv2.resize(class_map, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+    assert np.array_equal(small, expected)
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+@pytest.mark.parametrize("image_hw", [(480, 640), (488, 648), (481, 643), (484, 642), (482, 640), (960, 1280)])
+def test_a_jpeg_decoded_smaller_stays_with_its_mask(
+    image_hw: tuple[int, int], orientation: int, tmp_path: Path
+) -> None:
+    """Decoders round sizes up; at sizes that are no multiple of 8 a picture would then drift away from its mask."""
+    exif = Image.Exif()
+    exif[274] = orientation
+    sample, class_map = saved_pair(tmp_path, *image_hw, quality=95, exif=exif)
+    turns = {1: 0, 3: 2, 6: 3, 8: 1}[orientation]  # quarter turns against the clock
+    upright = np.rot90(class_map, turns)
+    assert sample.mask is not None
+    Image.fromarray(np.ascontiguousarray(upright)).save(sample.mask)
+    image, small = read_shrunk(sample, TWO, recipe_of((96, 96)))
+    assert image.shape[:2] == small.shape
+    bright = image[..., 0].astype(float)
+    # A drift of a quarter of a pixel shows: the true edges lie where brightness crosses one half.
+    slopes = np.hypot(*np.gradient(cv2.GaussianBlur(bright, (3, 3), 0)))
+    wrong = (bright >= 128) != (small == 1)
+    distance = np.abs(bright - 127.5)[wrong] / np.maximum(slopes[wrong], 4.0)
+    assert distance.size == 0 or distance.max() < 0.75
+    whole = cv2.resize(
+        np.asarray(Image.open(sample.image).convert("L").rotate(90 * turns, expand=True)),
+        small.shape[::-1],
+        interpolation=cv2.INTER_AREA,
+    )
+    assert np.abs(whole.astype(float) - bright).mean() < 1.0
+
+
+def test_only_sizes_that_divide_are_decoded_smaller(tmp_path: Path) -> None:
+    for height, width, decoded in ((480, 640, 60), (484, 644, 121), (482, 642, 241), (481, 640, 481)):
+        sample, _ = saved_pair(tmp_path, height, width)
+        image, image_hw = read_scaled(sample.image, lambda *_: (60, 60))
+        assert image_hw == (height, width)
+        assert image.shape[0] == decoded
+
+
+def test_a_mask_of_another_size_is_refused(tmp_path: Path) -> None:
+    sample, class_map = saved_pair(tmp_path, 480, 640)
+    assert sample.mask is not None
+    Image.fromarray(class_map[:-1]).save(sample.mask)
+    with pytest.raises(DataError, match=r"640x480 but its mask .* is 640x479"):
+        read_shrunk(sample, TWO, recipe_of((64, 64)))
+    with pytest.raises(DataError, match="has no mask"):
+        read_shrunk(Sample("a", sample.image), TWO, recipe_of((64, 64)))
+
+
+def test_a_truncated_jpeg_is_named_however_it_is_decoded(tmp_path: Path) -> None:
+    sample, _ = saved_pair(tmp_path, 480, 640)
+    sample.image.write_bytes(sample.image.read_bytes()[:3000])
+    with pytest.raises(DataError, match=r"a\.jpg is damaged or truncated"):
+        read_shrunk(sample, TWO, recipe_of((64, 64)))
 
 
 def test_a_broken_picture_is_named(tmp_path: Path) -> None:

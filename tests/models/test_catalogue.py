@@ -13,7 +13,7 @@ from segwright.checkpoint import Checkpoint, load
 from segwright.classes import Classes
 from segwright.errors import ModelError, RecipeError
 from segwright.models import catalogue
-from segwright.models.catalogue import BUILDERS, LUMA, MEAN, SETTINGS, STD, Network, build, canonical
+from segwright.models.catalogue import BUILDERS, LUMA, MEAN, SETTINGS, STD, Network, build, canonical, normalised
 from segwright.models.weights import read_weights
 from segwright.recipe import ModelRecipe, Recipe
 
@@ -215,3 +215,15 @@ def test_files_that_are_no_weights_are_said(tmp_path: Path, capsys: pytest.Captu
     torch.save({"x": torch.zeros(3)}, tmp_path / "other.pt")
     with pytest.raises(ModelError, match="does not fit"):
         build(recipe(FAST[1], weights=str(tmp_path / "other.pt")), 2)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 32, 48), (1, 3, 1, 1), (3, 3, 33, 7), (2, 1, 8, 8)])
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_normalising_rows_at_once_changes_no_bit(shape: tuple[int, ...], layout: torch.memory_format) -> None:
+    images = torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(memory_format=layout)
+    before = images.clone()
+    mean, std = torch.tensor(MEAN[: shape[1]]).view(1, -1, 1, 1), torch.tensor(STD[: shape[1]]).view(1, -1, 1, 1)
+    answer = normalised(images, mean, std)
+    assert torch.equal(answer, (images - mean) / std)
+    assert torch.equal(images, before)
+    assert answer.is_contiguous(memory_format=layout)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from segwright.models import catalogue
-from segwright.recipe import DataRecipe, Level, ModelRecipe, Recipe
+from segwright.recipe import DataRecipe, ModelRecipe, Recipe
 from tests.tiny import make_dataset
 from tests.training.tiny_network import NAME, build_forgetful, build_tiny
 
@@ -19,7 +19,7 @@ def tiny_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalogue, "BUILDERS", {**catalogue.BUILDERS, NAME: build_tiny, "forgetful": build_forgetful})
 
 
-def tiny_recipe(model: str = NAME, size_hw: tuple[int, int] = (64, 64), augment: Level = "light", **fit: Any) -> Recipe:
+def tiny_recipe(model: str = NAME, size_hw: tuple[int, int] = (64, 64), augment: str = "light", **fit: Any) -> Recipe:
     settings = {"epochs": 2, "batch_size": 4, "precision": "fp32", "panels": 2, "lr": 2e-2, **fit}
     return Recipe(
         name="test",

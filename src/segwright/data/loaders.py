@@ -8,7 +8,7 @@ copying, and the network's first layer converts them anyway.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -19,8 +19,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from segwright.classes import Classes
-from segwright.data.augment import LEVELS, Variation, augmented
-from segwright.data.sample import Sample, read_pair
+from segwright.data.augment import Variation, Window, augmented, variation_of
+from segwright.data.mixing import UNMIXED, Mixing, blended, composed, named
+from segwright.data.sample import Sample, mask_of, read_raw_mask, read_scaled, require_same_size
+from segwright.masks import class_map_from_raw, ignore_unowned
 from segwright.preprocess import placement
 from segwright.recipe import Recipe
 
@@ -36,7 +38,21 @@ class Batch(NamedTuple):
     class_maps: torch.Tensor
     """(B, H, W) uint8; 255 is ignored."""
     keys: tuple[str, ...]
-    """Keys of the samples."""
+    """Keys of the samples; those of all pictures in it, where several were mixed."""
+    other_maps: torch.Tensor | None = None
+    """(B, H, W) uint8, where pictures were blended: class maps of the pictures blended in."""
+    share: float = 1.0
+    """How much of each picture is its own, 0.5..1; the rest belongs to `other_maps`."""
+
+    def weigh(self, loss: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+        """Loss against the class maps; for blended pictures the sum of both losses, each with its share.
+
+        Args:
+            loss: from class maps (B, H, W) uint8 to a scalar.
+        """
+        if self.other_maps is None:
+            return loss(self.class_maps)
+        return self.share * loss(self.class_maps) + (1.0 - self.share) * loss(self.other_maps)
 
 
 class Draw(NamedTuple):
@@ -134,10 +150,19 @@ class Pictures(Dataset[tuple[np.ndarray, np.ndarray, str]]):
         classes: how masks are read.
         recipe: size, fit and memory budget.
         variation: applied to every draw.
+        mixing: how often samples are mixed with others.
     """
 
-    def __init__(self, samples: Sequence[Sample], classes: Classes, recipe: Recipe, variation: Variation) -> None:
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        classes: Classes,
+        recipe: Recipe,
+        variation: Variation,
+        mixing: Mixing = UNMIXED,
+    ) -> None:
         self.samples, self.classes, self.recipe, self.variation = samples, classes, recipe, variation
+        self.mixing = mixing
         self._kept: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self._bytes_left = recipe.data.cache_gb * 1e9
 
@@ -145,14 +170,29 @@ class Pictures(Dataset[tuple[np.ndarray, np.ndarray, str]]):
         return len(self.samples)
 
     def __getitem__(self, draw: Draw) -> tuple[np.ndarray, np.ndarray, str]:
-        image, class_map = self._decoded(draw.which)
-        image, class_map = augmented(image, class_map, draw.size_hw, self.recipe.data.fit, self.variation, draw.seed)
-        return image, class_map, self.samples[draw.which].key
+        def look(which: int, seed: tuple[int, ...], window: Window) -> tuple[np.ndarray, np.ndarray]:
+            fit = self.recipe.data.fit
+            return augmented(*self._decoded(which), draw.size_hw, fit, self.variation, seed, window=window)
+
+        image, class_map, used = composed(draw.which, draw.seed, draw.size_hw, len(self), self.mixing, look)
+        return image, class_map, named([self.samples[each].key for each in used])
+
+    def __getitems__(self, draws: Sequence[Draw]) -> Batch:
+        """A whole batch at once, as PyTorch's loaders ask for where this method exists: blending needs all of it."""
+        batch = stack([self[draw] for draw in draws])
+        images, class_maps = batch.images.permute(0, 2, 3, 1).numpy(), batch.class_maps.numpy()
+        mixed = blended(images, draws[0].seed, self.mixing)
+        if mixed is None:
+            return batch
+        images, away, share = mixed
+        keys = [named([key, batch.keys[(n + away) % len(draws)]]) for n, key in enumerate(batch.keys)]
+        others = torch.from_numpy(np.roll(class_maps, -away, axis=0))
+        return Batch(torch.from_numpy(images).permute(0, 3, 1, 2), batch.class_maps, tuple(keys), others, share)
 
     def _decoded(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         if index in self._kept:
             return self._kept[index]
-        pair = shrunk(*read_pair(self.samples[index], self.classes), self.recipe)
+        pair = read_shrunk(self.samples[index], self.classes, self.recipe)
         size = pair[0].nbytes + pair[1].nbytes
         if size <= self._bytes_left:
             self._bytes_left -= size
@@ -160,26 +200,41 @@ class Pictures(Dataset[tuple[np.ndarray, np.ndarray, str]]):
         return pair
 
 
-def shrunk(image: np.ndarray, class_map: np.ndarray, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
+def read_shrunk(sample: Sample, classes: Classes, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
     """A pair at the scale of the network's input: averaging now spares aliasing in the warp later.
 
+    The mask is shrunk before its values are looked up, which is the same and spares the work for most of its pixels.
+
     Args:
-        image: (H, W, 3) uint8.
-        class_map: (H, W) uint8.
+        sample: with a mask.
+        classes: how masks are read.
         recipe: its size and fit decide; pictures are never enlarged.
 
     Returns:
-        The pair, smaller or as it was.
+        image (h, w, 3) uint8 RGB and class map (h, w) uint8.
+
+    Raises:
+        DataError: as `read_pair`.
     """
-    height, width = class_map.shape
+    mask = mask_of(sample)
+    image, image_hw = read_scaled(sample.image, lambda height, width: shrunk_hw(height, width, recipe))
+    raw = read_raw_mask(mask)
+    require_same_size(sample, image_hw, raw.shape[:2])
+    height, width = shrunk_hw(*image_hw, recipe)
+    if (height, width) != image.shape[:2]:
+        image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+    if (height, width) != raw.shape[:2]:
+        # Plain INTER_NEAREST takes the upper left pixel of those that become one: half a pixel of drift.
+        raw = cv2.resize(raw, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+    return image, ignore_unowned(class_map_from_raw(raw, classes))
+
+
+def shrunk_hw(height: int, width: int, recipe: Recipe) -> tuple[int, int]:
+    """Height and width a picture is kept at: where the network's input is clearly smaller, its scale there."""
     (scale_y, _), (scale_x, _) = placement(height, width, recipe.data.size_hw, recipe.data.fit)
     if min(scale_y, scale_x) >= 0.95:
-        return image, class_map
-    size = max(round(width * min(scale_x, 1.0)), 1), max(round(height * min(scale_y, 1.0)), 1)
-    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    return np.asarray(small, np.uint8), np.asarray(
-        cv2.resize(class_map, size, interpolation=cv2.INTER_NEAREST), np.uint8
-    )
+        return height, width
+    return max(round(height * min(scale_y, 1.0)), 1), max(round(width * min(scale_x, 1.0)), 1)
 
 
 def stack(drawn: list[tuple[np.ndarray, np.ndarray, str]]) -> Batch:
@@ -194,6 +249,11 @@ def stack(drawn: list[tuple[np.ndarray, np.ndarray, str]]) -> Batch:
     images = torch.from_numpy(np.stack([image for image, _, _ in drawn])).permute(0, 3, 1, 2)
     class_maps = torch.from_numpy(np.stack([class_map for _, class_map, _ in drawn]))
     return Batch(images, class_maps, tuple(key for _, _, key in drawn))
+
+
+def as_it_is(batch: Batch) -> Batch:
+    """What loaders do with a batch that is one already."""
+    return batch
 
 
 @dataclass(frozen=True)
@@ -213,14 +273,24 @@ class Pairs(L.LightningDataModule):
         recipe: its size must be chosen (not 0).
         device: "cpu" or "cuda".
         world: processes that train together.
+        variation: of the training pictures; None takes what the recipe names.
     """
 
-    def __init__(self, splits: Splits, classes: Classes, recipe: Recipe, device: str, world: int = 1) -> None:
+    def __init__(
+        self,
+        splits: Splits,
+        classes: Classes,
+        recipe: Recipe,
+        device: str,
+        world: int = 1,
+        variation: Variation | None = None,
+    ) -> None:
         super().__init__()
+        variation = variation_of(recipe) if variation is None else variation
         self.recipe, self.device, self.world = recipe, device, world
         self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer val pictures than processes
         self.batch_size = min(recipe.fit.batch_size, max(len(splits.train) // world, 1))
-        self.train_pictures = Pictures(splits.train, classes, recipe, LEVELS[recipe.data.augment])
+        self.train_pictures = Pictures(splits.train, classes, recipe, variation, Mixing.of(recipe))
         self.val_pictures = Pictures(splits.val, classes, recipe, Variation())
         self.order = Order(
             len(splits.train),
@@ -253,7 +323,7 @@ class Pairs(L.LightningDataModule):
         # On a CPU the network already uses every core, and a warm cache leaves the loader 2 % of a step.
         count = wanted if wanted >= 0 else (0 if self.device == "cpu" else min(8, torch.get_num_threads()))
         return {
-            "collate_fn": stack,
+            "collate_fn": as_it_is,
             "num_workers": count,
             "persistent_workers": count > 0,
             "pin_memory": self.device == "cuda",

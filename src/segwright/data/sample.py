@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,8 @@ MOST_PIXELS = 200_000_000
 """A picture with more pixels is refused before it is decoded: it would take over 600 MB, and may be a decompression bomb."""
 
 EXIF_ORIENTATION = 274
+SIDEWAYS = frozenset({5, 6, 7, 8})
+"""Orientations that swap height and width."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,35 @@ def read_image(path: Path, *, shrink_to_hw: tuple[int, int] | None = None) -> np
         turned = picture.getexif().get(EXIF_ORIENTATION, 1) != 1
         upright = ImageOps.exif_transpose(picture) if turned else picture
         return np.asarray(_to_rgb(upright))
+
+
+def read_scaled(path: Path, size_of: Callable[[int, int], tuple[int, int]]) -> tuple[np.ndarray, tuple[int, int]]:
+    """Decode a picture that will be shrunk, upright; a large JPEG at 1/2, 1/4 or 1/8, which is several times as fast.
+
+    Only fractions that divide both sides are used. The decoder rounds others up, and its last row and column would then
+    stand for less of the picture than the rest, so that picture and mask would drift apart.
+
+    Args:
+        path: as `read_image`.
+        size_of: from the picture's (height, width) to those it will be shrunk to.
+
+    Returns:
+        (h, w, 3) uint8 RGB, at least as large as `size_of` said, and the picture's own (height, width).
+
+    Raises:
+        DataError: as `read_image`.
+    """
+    with opened(path) as picture:
+        orientation = picture.getexif().get(EXIF_ORIENTATION, 1)
+        height, width = (picture.width, picture.height) if orientation in SIDEWAYS else (picture.height, picture.width)
+        wanted = size_of(height, width)
+        if picture.format == "JPEG":
+            whole = [d for d in (8, 4, 2) if height % d == width % d == 0]
+            fitting = [d for d in whole if height // d >= wanted[0] and width // d >= wanted[1]]
+            if fitting:
+                picture.draft("RGB", (picture.width // fitting[0], picture.height // fitting[0]))
+        upright = ImageOps.exif_transpose(picture) if orientation != 1 else picture
+        return np.asarray(_to_rgb(upright)), (height, width)
 
 
 def read_raw_mask(path: Path) -> np.ndarray:
@@ -96,15 +127,33 @@ def read_pair(sample: Sample, classes: Classes) -> tuple[np.ndarray, np.ndarray]
     Raises:
         DataError: as `read_image`, and when the sample has no mask or the sizes differ.
     """
+    image, class_map = read_image(sample.image), read_mask(mask_of(sample), classes)
+    require_same_size(sample, image.shape[:2], class_map.shape)
+    return image, class_map
+
+
+def mask_of(sample: Sample) -> Path:
+    """Where the mask of a sample that must have one lies.
+
+    Raises:
+        DataError: it has none.
+    """
     if sample.mask is None:
         raise DataError(f"{sample.image} has no mask; run: segwright check on its folder to see what is missing.")
-    image, class_map = read_image(sample.image), read_mask(sample.mask, classes)
-    if image.shape[:2] != class_map.shape:
+    return sample.mask
+
+
+def require_same_size(sample: Sample, image_hw: tuple[int, ...], mask_hw: tuple[int, ...]) -> None:
+    """Refuse a mask of another size than its picture's.
+
+    Raises:
+        DataError: both sizes are named.
+    """
+    if image_hw != mask_hw:
         raise DataError(
-            f"{sample.image} is {image.shape[1]}x{image.shape[0]} but its mask {sample.mask} is "
-            f"{class_map.shape[1]}x{class_map.shape[0]}; run: segwright check DATA --fix OUT"
+            f"{sample.image} is {image_hw[1]}x{image_hw[0]} but its mask {sample.mask} is "
+            f"{mask_hw[1]}x{mask_hw[0]}; run: segwright check DATA --fix OUT"
         )
-    return image, class_map
 
 
 def image_size_hw(path: Path) -> tuple[int, int]:
@@ -115,7 +164,7 @@ def image_size_hw(path: Path) -> tuple[int, int]:
     """
     with opened(path) as picture:
         width, height = picture.size
-        if picture.getexif().get(EXIF_ORIENTATION, 1) in {5, 6, 7, 8}:
+        if picture.getexif().get(EXIF_ORIENTATION, 1) in SIDEWAYS:
             return width, height
         return height, width
 

@@ -34,6 +34,25 @@ LEAST_SIDES = {"PAN": 128}
 """PAN pools its deepest map three times, and nothing is left of it below this size."""
 
 
+def normalised(images: torch.Tensor, mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
+    """(images - mean) / std, on a CPU in a third of the time where the channels lie beside each other.
+
+    PyTorch then works through three numbers at a time; whole rows against a repeated mean give the same bits.
+
+    Args:
+        images: (B, C, H, W) float.
+        mean: (1, C, 1, 1).
+        std: (1, C, 1, 1).
+    """
+    together = images.device.type == "cpu" and not torch.compiler.is_compiling() and images.shape[1] > 1
+    if not (together and images.is_contiguous(memory_format=torch.channels_last)):
+        return (images - mean) / std
+    batch, channels, height, width = images.shape
+    rows = images.permute(0, 2, 3, 1).reshape(batch, height, width * channels)
+    rows = (rows - mean.flatten().repeat(width)).div_(std.flatten().repeat(width))
+    return rows.view(batch, height, width, channels).permute(0, 3, 1, 2)
+
+
 class Network(nn.Module):
     """What every builder returns: images 0..1 in, logits of the same size out.
 
@@ -78,7 +97,7 @@ class Network(nn.Module):
         below, right = -height % self.multiple, -width % self.multiple
         if self.least_side:
             below, right = max(below, self.least_side - height), max(right, self.least_side - width)
-        images = (images - self.mean) / self.std
+        images = normalised(images, self.mean, self.std)
         if below or right:
             images = F.pad(images, (0, right, 0, below), mode="replicate")
         logits: torch.Tensor = self.body(images)

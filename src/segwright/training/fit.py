@@ -19,6 +19,7 @@ from rich.console import Console
 
 from segwright import __version__
 from segwright.data import health
+from segwright.data.augment import KEPT, LEVELS, variation_of, variation_yaml
 from segwright.data.layouts import Dataset, find_dataset
 from segwright.data.loaders import Pairs, Splits
 from segwright.data.sample import Sample, image_size_hw
@@ -80,6 +81,7 @@ def train(
         require_free(out)
     require_possible(recipe.model)
     loggers.require_installed(recipe)
+    variation_of(recipe)  # a file of one's own is read before any work
     dataset = find_dataset(data, classes_csv=classes_csv, mask_suffix=recipe.data.mask_suffix)
     refuse_unhealthy(dataset)
     parts = divide(dataset, val_share=recipe.data.val_share, seed=recipe.fit.seed)
@@ -90,6 +92,8 @@ def train(
     if first_process():
         require_writable(out)
         write_text(out / "recipe.yaml", to_yaml(prepared.recipe))
+        if recipe.data.augment not in LEVELS:
+            write_text(out / KEPT, variation_yaml(variation_of(recipe)))
         write_text(out / "splits.json", json.dumps({k: [s.key for s in v] for k, v in parts.items()}, indent=1) + "\n")
         remembered = {"data": str(data.resolve()), "classes_csv": str(classes_csv.resolve()) if classes_csv else None}
         write_text(out / DATA_FILE, json.dumps(remembered, indent=1) + "\n")
@@ -179,17 +183,18 @@ def prepare(
     if not state:
         load_start(network, recipe.model, classes)
     network.to(memory_format=torch.channels_last)
+    variation = variation_of(recipe, out if state else None)
     found = [name for name in ("lr", "class_weights") if getattr(recipe.fit, name) == "auto"]
     if state:
         pace = Pace(**state["pace"])
     else:
         pace = choose(network, classes.channels, recipe.data.size_hw, recipe.fit.precision, device)
-        pairs = Pairs(splits, classes, recipe, device, world)
+        pairs = Pairs(splits, classes, recipe, device, world, variation)
         recipe = with_weights(recipe, classes, pairs, console)
         recipe = with_lr(recipe, network, classes, pairs, pace, out, console)
     names = {key: Path(getattr(recipe.model, key)).name for key in ("weights", "load_model")}
-    carried = recipe.with_settings(**names)  # folders of this machine stay here
-    pairs = Pairs(splits, classes, carried, device, world)
+    carried = recipe.with_settings(**names, augment=Path(recipe.data.augment).name)  # folders of this machine stay here
+    pairs = Pairs(splits, classes, carried, device, world, variation)
     plan = Plan(carried, steps_per_epoch=pairs.order.batches_per_pass // recipe.fit.accumulate)
     sizes = (plan.size_hw(0), recipe.data.size_hw)
     refuse_lonely_batch(network, recipe.model, batch_size=pairs.batch_size, pictures=len(splits.train), sizes=sizes)

@@ -79,7 +79,7 @@ def batch_loss(loss: Loss, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
     Returns:
         Scalar.
     """
-    return loss(logits, batch.class_maps)
+    return batch.weigh(lambda class_maps: loss(logits, class_maps))
 
 
 def build_loss(name: str, classes: Classes, *, label_smoothing: float = 0.0, class_weights: str = "none") -> Sum:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from lightning.fabric.utilities.apply_func import move_data_to_device
 from rich.console import Console
 from torch import nn
 
@@ -143,9 +144,10 @@ def find(network: nn.Module, loss: Loss, batches: Iterator[Batch], recipe: Recip
         for rate, batch in zip(rates, batches, strict=False):
             for group in optimiser.param_groups:
                 group["lr"] = float(rate)
+            batch = move_data_to_device(batch, device)
             with computing(trial, pace, device):
-                logits = trial(batch.images.to(device).float() / 255.0)
-            value = batch_loss(loss, logits.float(), batch._replace(class_maps=batch.class_maps.to(device)))
+                logits = trial(batch.images.float() / 255.0)
+            value = batch_loss(loss, logits.float(), batch)
             losses.append(float(value.detach()))
             running, weight = LAG * running + (1 - LAG) * losses[-1], LAG * weight + (1 - LAG)
             least = min(least, running / weight)
