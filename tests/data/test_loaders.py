@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from segwright.classes import IGNORED, Classes
 from segwright.data.augment import LEVELS, Variation
 from segwright.data.layouts import Dataset, find_dataset
-from segwright.data.loaders import Draw, Order, Pairs, Pictures, Splits, shrunk, stack
+from segwright.data.loaders import Draw, Drawn, Order, Pairs, Pictures, Splits, shrunk, stack
 from segwright.data.sample import Sample, read_pair
 from segwright.errors import DataError
 from segwright.recipe import DataRecipe, Fit, FitRecipe, Recipe
@@ -208,10 +208,10 @@ def test_pictures_travel_to_loading_processes(dataset: Dataset) -> None:
 def test_stacking() -> None:
     rng = np.random.default_rng(0)
     drawn = [
-        (rng.integers(0, 256, (8, 6, 3), np.uint8), rng.integers(0, 2, (8, 6), np.uint8), str(n)) for n in range(3)
+        Drawn(rng.integers(0, 256, (8, 6, 3), np.uint8), rng.integers(0, 2, (8, 6), np.uint8), str(n)) for n in range(3)
     ]
     batch = stack(drawn)
-    for n, (image, class_map, key) in enumerate(drawn):
+    for n, (image, class_map, key, _) in enumerate(drawn):
         assert np.array_equal(batch.images[n].permute(1, 2, 0).numpy(), image)
         assert np.array_equal(batch.class_maps[n].numpy(), class_map)
         assert batch.keys[n] == key

@@ -21,6 +21,7 @@ from segwright import __version__, render
 from segwright.data import health
 from segwright.data.layouts import Dataset, find_dataset
 from segwright.data.loaders import Draw, Pairs, Splits, stack
+from segwright.data.packing import as_packed
 from segwright.data.sample import Sample, image_size_hw
 from segwright.data.splits import divide
 from segwright.errors import DataError, RecipeError, UserError
@@ -28,12 +29,16 @@ from segwright.models.catalogue import Network, build, require_possible
 from segwright.outputs import require_free, require_writable, write_text
 from segwright.recipe import SIZE_MULTIPLE, Recipe, to_yaml
 from segwright.training.keeper import Bar, CheckPace, Keeper, answers
+from segwright.training.mishaps import Skips, in_one_sentence
 from segwright.training.pace import Pace, choose, keep_memory
 from segwright.training.plan import Plan
 from segwright.training.segmenter import Segmenter
 
 AUTOMATIC_AREA = 480 * 640
 """Largest automatic input, pixels; larger data is scaled down unless the user asks for more."""
+
+SKIPPABLE = frozenset({"too_many_pixels", "unreadable_picture", "unreadable_mask", "size_differs"})
+"""Findings about single pairs that --skip-bad leaves out."""
 
 CUDA_PRECISION: dict[str, Any] = {"fp16": "16-mixed", "bf16": "bf16-mixed", "fp32": "32-true"}
 """Lightning's names; on a CPU the segmenter opens its own context, which can leave grouped convolutions in FP32."""
@@ -76,10 +81,10 @@ def train(
     require_free(out)
     require_possible(recipe.model)
     dataset = find_dataset(data, classes_csv=classes_csv, mask_suffix=recipe.data.mask_suffix)
-    refuse_unhealthy(dataset)
+    refuse_unhealthy(dataset, skip_bad=recipe.data.skip_bad)
     parts = divide(dataset, val_share=recipe.data.val_share, seed=recipe.fit.seed)
     splits = Splits(parts["train"], parts["val"])
-    recipe = with_size(recipe, splits.train)
+    recipe = with_size(as_packed(recipe, dataset), splits.train)
 
     device = chosen_device(recipe)
     L.seed_everything(recipe.fit.seed, verbose=False)
@@ -88,8 +93,12 @@ def train(
     network.to(memory_format=torch.channels_last)
     pace = choose(network, dataset.classes.channels, recipe.data.size_hw, recipe.fit.precision, device)
     chosen = to_yaml(recipe)
-    recipe = recipe.with_settings(weights=Path(recipe.model.weights).name)  # folders of this machine stay here
-    pairs = Pairs(splits, dataset.classes, recipe, device)
+    pairs = Pairs(
+        splits, dataset.classes, recipe, device, progress=not console.quiet and Console(stderr=True).is_terminal
+    )
+    recipe = recipe.with_settings(
+        weights=Path(recipe.model.weights).name, cache_dir=""
+    )  # folders of this machine stay here
     plan = Plan(recipe, steps_per_epoch=len(pairs.order) // pairs.batch_size)
     segmenter = Segmenter(network, dataset.classes, recipe, pace, plan, pairs)
 
@@ -99,6 +108,7 @@ def train(
     write_text(out / "splits.json", json.dumps({k: [s.key for s in v] for k, v in parts.items()}, indent=1) + "\n")
     keeper = Keeper(out, provenance(dataset, splits, pace), lambda s, n: draw_panels(s, out / "panels", n))
     console.print(describe(network, dataset, splits, recipe, pace))
+    tell_about_loading(pairs, out, console)
     started = time.monotonic()
     run_lightning(segmenter, pairs, keeper, out, console)
     seconds = time.monotonic() - started
@@ -115,7 +125,8 @@ def run_lightning(segmenter: Segmenter, pairs: Pairs, keeper: Keeper, out: Path,
     """
     recipe, plan = segmenter.recipe, segmenter.plan
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    callbacks: list[L.Callback] = [keeper] + ([CheckPace()] if recipe.fit.minutes else [])
+    skips = Skips(out)
+    callbacks: list[L.Callback] = [keeper, skips] + ([CheckPace()] if recipe.fit.minutes else [])
     if not console.quiet:
         callbacks.append(Bar(console))
     with warnings.catch_warnings():
@@ -145,10 +156,14 @@ def run_lightning(segmenter: Segmenter, pairs: Pairs, keeper: Keeper, out: Path,
             raise KeyboardInterrupt from stopped
         except UserError as error:
             raise type(error)(_own_words(error)) from error
+        except RuntimeError as error:
+            raise in_one_sentence(error, segmenter.pairs.recipe) from error
         if trainer.interrupted:
             raise KeyboardInterrupt
         if keeper.last_checked_step != plan.step:
             trainer.validate(segmenter, datamodule=pairs, verbose=False)
+    if said := skips.sentence():
+        console.print(said, soft_wrap=True, highlight=False)
 
 
 def _own_words(error: UserError) -> str:
@@ -162,13 +177,29 @@ def _tensorboard(out: Path) -> Any:
     return TensorBoardLogger(out, name="tensorboard", version="")
 
 
-def refuse_unhealthy(dataset: Dataset) -> None:
+def tell_about_loading(pairs: Pairs, out: Path, console: Console) -> None:
+    """Say how pictures are loaded where that is unusual, and what balancing does to the classes (also in class_shares.csv)."""
+    for note in pairs.notes:
+        console.print(note, soft_wrap=True, highlight=False)
+    if pairs.shares is not None:
+        write_text(out / "class_shares.csv", pairs.shares.to_csv())
+        console.print(pairs.shares.table())
+
+
+def refuse_unhealthy(dataset: Dataset, *, skip_bad: bool = False) -> None:
     """Run the quick part of the health check.
+
+    Args:
+        dataset: a pack passes: it was checked whole when it was made, and reading it all again over a network takes long.
+        skip_bad: whether pairs that cannot be read are left out by the training itself.
 
     Raises:
         DataError: something would spoil the training; all such findings are named.
     """
-    spoiling = [f for f in health.check(dataset, quick=True, progress=False).findings if f.severity == "spoils"]
+    if dataset.layout == "pack":
+        return
+    findings = health.check(dataset, quick=True, progress=False).findings
+    spoiling = [f for f in findings if f.severity == "spoils" and not (skip_bad and f.kind in SKIPPABLE)]
     if spoiling:
         raise DataError(
             f"Training on {dataset.root} would give a meaningless model: "
@@ -188,11 +219,23 @@ def with_size(recipe: Recipe, samples: tuple[Sample, ...]) -> Recipe:
         return recipe
     if not samples:
         raise DataError("There is no training picture with a mask; see what is missing with: segwright check DATA")
-    sizes = Counter(image_size_hw(s.image) for s in samples[:: max(len(samples) // 200, 1)])
+    asked = samples[:: max(len(samples) // 200, 1)]
+    sizes = Counter(size for s in asked if (size := _size_hw(s, recipe)))
+    if not sizes:
+        raise DataError(f"None of {len(asked)} training pictures can be read; see why with: segwright check DATA")
     height, width = sizes.most_common(1)[0][0]
     scale = min(1.0, (AUTOMATIC_AREA / (height * width)) ** 0.5)
     height, width = (max(round(side * scale / SIZE_MULTIPLE), 1) * SIZE_MULTIPLE for side in (height, width))
     return recipe.with_settings(height=height, width=width)
+
+
+def _size_hw(sample: Sample, recipe: Recipe) -> tuple[int, int] | None:
+    try:
+        return image_size_hw(sample.image)
+    except DataError:
+        if recipe.data.skip_bad:
+            return None
+        raise
 
 
 def chosen_device(recipe: Recipe) -> str:
