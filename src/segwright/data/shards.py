@@ -83,7 +83,10 @@ def exists(path: Path) -> bool:
         return path.is_file()
     files, place = _file_system(url)
     try:
-        return bool(files.isfile(place))
+        files.cat_file(place, start=0, end=1)  # isfile() answers no where nobody answers
+        return True
+    except FileNotFoundError:
+        return False
     except Exception as error:
         raise DataError(_unreachable(url, error)) from error
 
