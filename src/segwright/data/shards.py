@@ -64,7 +64,7 @@ def read_file(path: Path) -> bytes:
     if url is not None:
         data = _fetched(url, start, length)
     else:
-        with shard.open("rb") as stream:
+        with shard.open("rb", buffering=0) as stream:
             stream.seek(start)
             data = stream.read(length)
     if place and len(data) != length:
