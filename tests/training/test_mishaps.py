@@ -61,7 +61,7 @@ def test_skipping_counts_and_goes_on(workers: int, data: Path, tmp_path: Path, m
     broken_later(monkeypatch, "aac", 2)
     run = tmp_path / "run"
     said = succeeded("train", data, "--out", run, *FLAGS, "--workers", workers, "--skip-bad")
-    assert "1 pictures could not be read and were left out" in said
+    assert "Unreadable pictures left out: 1 (aac)" in said
     with (run / "skipped.csv").open(newline="") as stream:
         (row,) = csv.DictReader(stream)
     assert row["key"] == "aac"
@@ -77,14 +77,14 @@ def test_pictures_that_are_bad_from_the_start(data: Path, tmp_path: Path) -> Non
     flags = [flag for flag in FLAGS if flag not in {"--width", "--height", "64"}]
     assert "cannot be read" in refused("train", data, "--out", tmp_path / "a", *flags)
     said = succeeded("train", data, "--out", tmp_path / "run", *flags, "--skip-bad", "--augment", "none")
-    assert "3 pictures could not be read" in said
+    assert "Unreadable pictures left out: 3 (aaa, aab, aai), met 12 times" in said
     with (tmp_path / "run" / "skipped.csv").open(newline="") as stream:
         assert {row["key"]: row["times"] for row in csv.DictReader(stream)} == {"aaa": "4", "aab": "4", "aai": "4"}
 
 
 def test_nothing_to_skip_says_nothing(data: Path, tmp_path: Path) -> None:
     said = succeeded("train", data, "--out", tmp_path / "run", *FLAGS, "--skip-bad")
-    assert "could not be read" not in said
+    assert "Unreadable" not in said
     assert not (tmp_path / "run" / "skipped.csv").exists()
 
 

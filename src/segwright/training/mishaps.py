@@ -79,8 +79,8 @@ class Skips(L.Callback):
             return ""
         names = ", ".join(sorted(self.times)[:5]) + (" ..." if len(self.times) > 5 else "")
         return (
-            f"{len(self.times)} pictures could not be read and were left out {self.times.total()} times: {names}; "
-            f"reasons are in {self.folder / SKIPPED_FILE}"
+            f"Unreadable pictures left out: {len(self.times)} ({names}), met {self.times.total()} times; "
+            f"the reasons are in {self.folder / SKIPPED_FILE}"
         )
 
     def _note(self, batch: Batch) -> None:
