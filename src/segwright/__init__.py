@@ -35,6 +35,7 @@ _HOMES = {
     "find_dataset": "segwright.data.layouts",
     "load": "segwright.predict.predictor",
     "named_recipe": "segwright.recipe",
+    "pack": "segwright.workflows",
     "predict_pictures": "segwright.workflows",
     "quickstart": "segwright.workflows",
     "read_image": "segwright.data.sample",
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
     from segwright.workflows import check as check
     from segwright.workflows import evaluate as evaluate
     from segwright.workflows import export_model as export_model
+    from segwright.workflows import pack as pack
     from segwright.workflows import predict_pictures as predict_pictures
     from segwright.workflows import quickstart as quickstart
     from segwright.workflows import repair as repair

@@ -157,6 +157,51 @@ def synth_cards(
     return OK
 
 
+def pack(
+    data: Path,
+    out: Path,
+    /,
+    *,
+    decoded: Annotated[bool, Parameter(negative="")] = False,
+    recipe_name: Annotated[str, Parameter(name="--recipe")] = "multiclass",
+    width: int | None = None,
+    height: int | None = None,
+    fit: recipe.Fit | None = None,
+    shard_mb: int = 256,
+    mask_suffix: str = "",
+    classes: Path | None = None,
+) -> int:
+    """Write a data set as a few large tar files; train, check, evaluate and predict take them like a folder.
+
+    Args:
+        data: Folder with pictures and masks.
+        out: New folder for the pack.
+        decoded: Pack decoded pictures at the training size instead of the files: larger, faster to read, of that size only.
+        recipe_name: With --decoded: the recipe (name or YAML file) whose size, fit, val_share and seed are used.
+        width: With --decoded: width of the network's input; default the recipe's, else the commonest size.
+        height: With --decoded: height of the network's input.
+        fit: With --decoded: pad or stretch; default the recipe's.
+        shard_mb: Megabytes in one tar file.
+        mask_suffix: What a mask's name has after its picture's stem, for example _mask.
+        classes: Class table to use instead of the data's classes.csv.
+    """
+    from segwright import workflows
+
+    said = {"width": width, "height": height, "fit": fit, "mask_suffix": mask_suffix or None}
+    given = {name: value for name, value in said.items() if value is not None}
+    chosen = _recipe(recipe_name, NOTHING_SAID).with_settings(**given)
+    packed = workflows.pack(
+        data, out, decoded=decoded, recipe=chosen, shard_mb=shard_mb, classes_csv=classes, console=_console()
+    )
+    _console().print(
+        f"{packed.pictures} pictures lie in {packed.shards} shards of {out}, {packed.bytes / 1e6:.1f} MB. "
+        f"Next: segwright train {out}",
+        soft_wrap=True,
+        highlight=False,
+    )
+    return OK
+
+
 def train(
     data: Path | None = None,
     /,
@@ -407,6 +452,7 @@ def quickstart(*, data: Path | None = None, out: Path | None = None, minutes: fl
 COMMANDS: dict[str, Callable[..., int]] = {
     "quickstart": quickstart,
     "check": check,
+    "pack": pack,
     "train": train,
     "evaluate": evaluate,
     "predict": predict,

@@ -26,6 +26,7 @@ Strategy = Literal["auto", "ddp", "fsdp"]
 LOGGERS = ("tensorboard", "csv", "wandb", "mlflow", "none")
 Optimiser = Literal["adamw", "adam", "sgd"]
 Schedule = Literal["onecycle", "cosine", "poly", "step", "plateau", "constant"]
+Cache = Literal["ram", "disk", "none"]
 
 SIZE_MULTIPLE = 32
 """Networks halve a picture up to five times; sizes that are multiples of this are never padded inside them."""
@@ -55,8 +56,18 @@ class DataRecipe:
     """What a mask's name has after its picture's stem, for example _mask for a.jpg and a_mask.png."""
     workers: int = -1
     """Processes that load pictures beside the training; -1 chooses."""
+    cache: Cache = "ram"
+    """Where decoded pictures are kept: ram: in memory; disk: in a memory-mapped file that all loading processes and later runs share;
+    none: nowhere."""
     cache_gb: float = 2.0
-    """Decoded pictures are kept in memory when the data set fits into this many gigabytes; 0 switches that off."""
+    """Most gigabytes of decoded pictures that are kept, shared among the loading processes; 0 keeps none."""
+    cache_dir: str = ""
+    """Folder for what is kept on disk; empty takes the user's cache folder."""
+    balance: float = 0.0
+    """Even out rare classes by drawing their pictures more often, 0..1: classes in a smaller share of the pictures than this are drawn
+    more often; 0 draws every picture once in a pass."""
+    skip_bad: bool = False
+    """Leave out pictures that turn out to be unreadable, and say which at the end, instead of stopping."""
 
     def __post_init__(self) -> None:
         _refuse_wrong_kinds(self)
@@ -79,6 +90,7 @@ class DataRecipe:
         _refuse(not 0.0 < self.val_share <= 0.5, f"--val-share is a share between 0 and 0.5, not {self.val_share}.")
         _refuse(self.workers < -1, "--workers is the number of loading processes, or -1 to choose.")
         _refuse(self.cache_gb < 0, "--cache-gb is a size in gigabytes, 0 or more.")
+        _refuse(not 0.0 <= self.balance <= 1.0, f"--balance is a number between 0 and 1, not {self.balance}.")
 
     @property
     def size_hw(self) -> tuple[int, int]:

@@ -13,12 +13,14 @@ from rich.console import Console
 from segwright.classes import Classes
 from segwright.data.layouts import find_dataset
 from segwright.data.sample import Sample
+from segwright.data.shards import url_of
 from segwright.errors import DataError, GateError, ModelError, UserError
 from segwright.outputs import DATA_FILE, require_free, require_writable
 from segwright.recipe import Recipe, named_recipe
 
 if TYPE_CHECKING:
     from segwright.data.health import Health
+    from segwright.data.packing import Packed
     from segwright.evaluation.report import Report
     from segwright.export.parity import Certificate
     from segwright.predict.sinks import Summary
@@ -79,6 +81,51 @@ def repair(
     dataset = find_dataset(data, classes_csv=classes_csv, mask_suffix=mask_suffix)
     mend(dataset, health.check(dataset, progress=_shown(console)), out, progress=_shown(console))
     return out
+
+
+def pack(
+    data: Path,
+    out: Path,
+    *,
+    decoded: bool = False,
+    recipe: Recipe | None = None,
+    shard_mb: int = 256,
+    classes_csv: Path | None = None,
+    console: Console | None = None,
+) -> Packed:
+    """Write a data set as a few large files that train as its folder does; see `segwright.data.packing`.
+
+    Args:
+        data: folder in one of the known layouts.
+        out: new folder, outside `data`.
+        decoded: pack pairs decoded and shrunk for the recipe's size, divided into the splits its training would make.
+        recipe: its mask suffix, and for a decoded pack its size, fit, val_share and seed; None takes the defaults.
+        shard_mb: megabytes in one shard.
+        classes_csv: class table to use instead of the data's own.
+        console: where progress is shown; None is silent.
+
+    Raises:
+        DataError: the data would spoil a training, or cannot be read.
+        OutputError: `out` is taken or cannot be written.
+    """
+    from dataclasses import replace
+
+    from segwright.data import health, packing
+
+    recipe = recipe or Recipe()
+    if shard_mb < 1:
+        raise UserError(f"--shard-mb is a size in megabytes, 1 or more, not {shard_mb}.")
+    require_free(out)
+    dataset = find_dataset(data, classes_csv=classes_csv, mask_suffix=recipe.data.mask_suffix)
+    found = health.check(dataset, progress=_shown(console))
+    if decoded and not found.spoils:
+        from segwright.data.splits import divide
+        from segwright.training.fit import with_size
+
+        dataset = replace(dataset, splits=divide(dataset, val_share=recipe.data.val_share, seed=recipe.fit.seed))
+        recipe = with_size(recipe, dataset.splits["train"])
+    wanted = recipe if decoded else None
+    return packing.pack(dataset, found, out, decoded=wanted, shard_mb=shard_mb, progress=_shown(console))
 
 
 def train(
@@ -449,7 +496,7 @@ def _data_of(model: Path, data: Path | None, classes_csv: Path | None) -> tuple[
         raise UserError(
             f"{model} does not say which data it was trained on; name the folder of pictures too."
         ) from error
-    if not data.is_dir():
+    if not data.is_dir() and url_of(data) is None:
         raise UserError(f"{model} was trained on {data}, which is no longer there; name the folder of pictures too.")
     return data, classes_csv or (Path(stored) if stored else None)
 

@@ -19,6 +19,8 @@ from segwright.data.augment import LEVELS, Variation
 from segwright.data.layouts import Dataset, find_dataset
 from segwright.data.loaders import Draw, Order, Pairs, Pictures, Splits, read_shrunk, shrunk_hw, stack
 from segwright.data.sample import Sample, read_pair, read_scaled
+from segwright.data.loaders import Draw, Drawn, Order, Pairs, Pictures, Splits, shrunk, stack
+from segwright.data.sample import Sample, read_pair
 from segwright.errors import DataError
 from segwright.recipe import DataRecipe, Fit, FitRecipe, Recipe
 from tests.tiny import make_dataset
@@ -129,6 +131,61 @@ def test_an_order_without_a_course_never_ends() -> None:
     draws = [draw for draw, _ in zip(order, range(50), strict=False)]
     assert {draw.size_hw for draw in draws} == {(32, 48)}
     assert Counter(draw.which for draw in draws).most_common()[-1][1] >= 12
+
+
+@given(
+    repeats=st.lists(st.floats(1.0, 6.0), min_size=1, max_size=40),
+    multiple=st.integers(1, 5),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_a_balanced_pass_draws_each_sample_as_often_as_it_should(
+    repeats: list[float], multiple: int, seed: int
+) -> None:
+    weights, count = np.array(repeats), len(repeats)
+    orders = [Order(count, seed, (32, 32), multiple, weights) for _ in range(2)]
+    assert len(orders[0]) == len(Order(count, seed, (32, 32), multiple))
+    expected = weights * count / weights.sum()
+    for number in range(3):
+        drawn = orders[0]._order_of(number)
+        assert drawn.shape == (count,)
+        times = np.bincount(drawn, minlength=count)
+        assert (times >= np.floor(expected - 1e-9)).all()
+        assert (times <= np.ceil(expected + 1e-9)).all()
+    assert [list(orders[0]) for _ in range(2)] == [list(orders[1]) for _ in range(2)]
+
+
+def test_over_many_passes_balancing_is_exact() -> None:
+    weights = np.array([1.0, 1.0, 1.0, 3.0, 1.5])
+    order = Order(5, 0, (32, 32), 1, weights)
+    times = np.bincount(np.concatenate([order._order_of(n) for n in range(2000)]), minlength=5)
+    assert np.abs(times / 2000 - weights * 5 / weights.sum()).max() < 0.03
+
+
+def test_balancing_nothing_changes_nothing() -> None:
+    order, balanced = Order(9, 4, (32, 32), 4), Order(9, 4, (32, 32), 4, np.ones(9))
+    assert sorted(balanced._order_of(1).tolist()) == sorted(order._order_of(1).tolist()) == list(range(9))
+
+
+def test_pairs_balance_by_their_masks(tmp_path: Path) -> None:
+    """One picture of eight holds a square; counts are kept for the next run."""
+    from PIL import Image
+
+    data = make_dataset(tmp_path / "data", classes=3, notation="index", splits={"train": 8, "val": 2})
+    dataset = find_dataset(data)
+    for sample in dataset.splits["train"][1:]:
+        assert sample.mask
+        mask = np.asarray(Image.open(sample.mask)).copy()
+        Image.fromarray(np.where(mask == 2, 0, mask).astype(np.uint8)).save(sample.mask)
+    recipe = recipe_of().with_settings(balance=1.0, cache_dir=str(tmp_path / "cache"))
+    pairs = pairs_of(dataset, recipe)
+    assert pairs.shares
+    assert np.isclose(pairs.shares.pictures[0, 2], 1 / 8)
+    assert np.isclose(pairs.shares.pictures[1, 2], 8**0.5 / (7 + 8**0.5))
+    passes = [[d.which for d in pairs.order] for _ in range(20)]
+    assert 1.5 < sum(p.count(0) for p in passes) / 20 < 3
+    assert len(list((tmp_path / "cache").glob("classes-*.npy"))) == 1
+    assert np.array_equal(pairs_of(dataset, recipe).order.repeats, pairs.order.repeats)  # type: ignore[arg-type]
+    assert pairs_of(dataset, recipe_of()).shares is None
 
 
 def test_training_batches(dataset: Dataset) -> None:
@@ -329,6 +386,60 @@ def test_a_broken_picture_is_named(tmp_path: Path) -> None:
         pictures[Draw(0, (0,), (32, 64))]
 
 
+def bad_dataset(root: Path, bad: int, splits: dict[str, int] = SPLITS) -> Dataset:
+    dataset = find_dataset(make_dataset(root, splits=splits))
+    for sample in dataset.splits["train"][:bad]:
+        sample.image.write_bytes(b"x")
+    return dataset
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+def test_another_picture_stands_in_for_a_bad_one(tmp_path: Path) -> None:
+    dataset = bad_dataset(tmp_path / "data", 2)
+    bad = {sample.key for sample in dataset.splits["train"][:2]}
+    recipe = recipe_of().with_settings(skip_bad=True)
+    runs = [list(pairs_of(dataset, recipe.with_settings(workers=n)).train_dataloader()) for n in (0, 2)]
+    for one, other in zip(*runs, strict=True):
+        assert one.keys == other.keys
+        assert one.skipped == other.skipped
+        assert torch.equal(one.images, other.images)
+        assert not set(one.keys) & bad
+    skipped = [skip for batch in runs[0] for skip in batch.skipped]
+    assert {key for key, _ in skipped} == bad
+    assert all(key in reason or "png" in reason for key, reason in skipped)
+    # The same draw gets the same stand-in, another draw another one.
+    pictures = Pictures(dataset.splits["train"], dataset.classes, recipe, Variation())
+    draws = [Draw(0, (5, 1, n), (32, 64)) for n in range(30)]
+    keys = [pictures[draw].key for draw in draws]
+    assert keys == [pictures[draw].key for draw in draws]
+    assert len(set(keys)) > 3
+    with pytest.raises(DataError):
+        list(pairs_of(dataset, recipe_of()).train_dataloader())
+
+
+def test_a_bad_validation_picture_is_ignored_everywhere(tmp_path: Path) -> None:
+    dataset = find_dataset(make_dataset(tmp_path / "data", splits=SPLITS))
+    dataset.splits["val"][1].image.write_bytes(b"x")
+    batches = list(pairs_of(dataset, recipe_of().with_settings(skip_bad=True)).val_dataloader())
+    assert [key for batch in batches for key in batch.keys] == [s.key for s in dataset.splits["val"]]
+    assert (batches[0].class_maps[1] == IGNORED).all()
+    assert not (batches[0].class_maps[0] == IGNORED).all()
+    assert [key for key, _ in batches[0].skipped] == [dataset.splits["val"][1].key]
+
+
+def test_only_bad_pictures_are_an_error(tmp_path: Path) -> None:
+    dataset = bad_dataset(tmp_path / "data", 10)
+    pictures = Pictures(dataset.splits["train"], dataset.classes, recipe_of().with_settings(skip_bad=True), Variation())
+    with pytest.raises(DataError, match="None of the 10 training pictures"):
+        pictures[Draw(3, (0, 1), (32, 64))]
+
+
+def test_more_workers_than_cores_are_told(dataset: Dataset) -> None:
+    (note,) = pairs_of(dataset, recipe_of(workers=500)).notes
+    assert "--workers 500" in note
+    assert not pairs_of(dataset, recipe_of(workers=1)).notes
+
+
 def test_pictures_travel_to_loading_processes(dataset: Dataset) -> None:
     """Where processes are spawned and not forked, the data set is pickled."""
     pictures = Pictures(dataset.splits["train"], dataset.classes, recipe_of(), LEVELS["medium"])
@@ -340,10 +451,10 @@ def test_pictures_travel_to_loading_processes(dataset: Dataset) -> None:
 def test_stacking() -> None:
     rng = np.random.default_rng(0)
     drawn = [
-        (rng.integers(0, 256, (8, 6, 3), np.uint8), rng.integers(0, 2, (8, 6), np.uint8), str(n)) for n in range(3)
+        Drawn(rng.integers(0, 256, (8, 6, 3), np.uint8), rng.integers(0, 2, (8, 6), np.uint8), str(n)) for n in range(3)
     ]
     batch = stack(drawn)
-    for n, (image, class_map, key) in enumerate(drawn):
+    for n, (image, class_map, key, _) in enumerate(drawn):
         assert np.array_equal(batch.images[n].permute(1, 2, 0).numpy(), image)
         assert np.array_equal(batch.class_maps[n].numpy(), class_map)
         assert batch.keys[n] == key

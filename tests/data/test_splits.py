@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,10 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from rich.console import Console
 
+from segwright.classes import Classes
 from segwright.data.layouts import Dataset, find_dataset
 from segwright.data.sample import Sample, read_image
-from segwright.data.splits import cut_by_groups, divide, groups_of, smallest_part
+from segwright.data.splits import (
+    class_pixels,
+    class_shares,
+    cut_by_groups,
+    divide,
+    groups_of,
+    repeat_factors,
+    smallest_part,
+)
 from segwright.errors import DataError
 from tests.tiny import draw_pair, make_dataset, write_mask
 
@@ -22,8 +33,6 @@ def sample(key: str) -> Sample:
 
 
 def flat_of(samples: Sequence[Sample]) -> Dataset:
-    from segwright.classes import Classes
-
     return Dataset(
         root=Path("nowhere"),
         layout="flat",
@@ -148,3 +157,71 @@ def test_real_frames_leave_val_in_blocks(shared_data: Path) -> None:
     dataset = find_dataset(shared_data / "camvid-small")
     parts = divide(flat_of(dataset.splits["train"]), val_share=0.2, test_share=0.0)
     assert 0.1 < len(parts["val"]) / 120 < 0.25
+
+
+# --- drawing rare classes more often -----------------------------------------------------------------------------------
+
+
+def test_repeat_factors_are_those_of_the_paper() -> None:
+    """Against the formula written out picture by picture."""
+    pixels = np.array([[9, 0, 0], [5, 4, 0], [3, 0, 0], [1, 0, 7]], np.int64)
+    for threshold in (0.0, 0.1, 0.3, 0.5, 1.0):
+        expected = []
+        for row in pixels:
+            factors = [1.0]
+            for number in range(3):
+                frequency = sum(other[number] > 0 for other in pixels) / 4
+                if row[number] > 0:
+                    factors.append(max(1.0, (threshold / frequency) ** 0.5))
+            expected.append(max(factors))
+        assert np.allclose(repeat_factors(pixels, threshold), expected)
+    assert (repeat_factors(pixels, 0.0) == 1.0).all()
+    assert repeat_factors(pixels, 1.0).tolist() == [1.0, 2.0, 1.0, 2.0]
+    assert repeat_factors(np.zeros((3, 2), np.int64), 1.0).tolist() == [1.0, 1.0, 1.0]
+
+
+@given(
+    pixels=st.lists(st.lists(st.integers(0, 5), min_size=3, max_size=3), min_size=1, max_size=40),
+    balance=st.floats(0.0, 1.0),
+)
+def test_balancing_never_hides_a_picture_and_grows_with_its_number(pixels: list[list[int]], balance: float) -> None:
+    counts = np.array(pixels, np.int64)
+    factors = repeat_factors(counts, balance)
+    assert (factors >= 1.0).all()
+    assert (repeat_factors(counts, min(balance + 0.2, 1.0)) >= factors - 1e-12).all()
+
+
+def test_class_pixels_are_counted_as_the_health_check_counts_them(tmp_path: Path) -> None:
+    from segwright.data import health
+
+    dataset = find_dataset(make_dataset(tmp_path / "data", classes=4, notation="index", splits={"train": 6, "val": 2}))
+    found = health.check(dataset, progress=False)
+    counted = class_pixels(dataset.splits["train"], dataset.classes)
+    assert [tuple(row) for row in counted] == [
+        i.mask.pixels for i in found.inspections if i.split == "train" and i.mask is not None
+    ]
+    mask = dataset.splits["train"][3].mask
+    assert mask
+    mask.write_bytes(b"x")
+    with pytest.raises(DataError, match=mask.name):
+        class_pixels(dataset.splits["train"], dataset.classes)
+    skipped = class_pixels(dataset.splits["train"], dataset.classes, skip_bad=True)
+    assert not skipped[3].any()
+    assert (skipped[[0, 1, 2, 4, 5]] == counted[[0, 1, 2, 4, 5]]).all()
+
+
+def test_class_shares_say_what_is_shown() -> None:
+    pixels = np.array([[8, 0], [8, 0], [8, 0], [4, 4]], np.int64)
+    classes = Classes(names=("road", "sign [old]"))
+    shares = class_shares(pixels, repeat_factors(pixels, 1.0), classes)
+    assert np.allclose(shares.pictures, [[1, 0.25], [1, 0.4]])
+    assert np.allclose(shares.pixels, [[28 / 32, 4 / 32], [(24 + 8) / 40, 8 / 40]])
+    assert shares.to_csv().splitlines() == [
+        "class,pictures_before,pictures_after,pixels_before,pixels_after",
+        "road,1.000000,1.000000,0.875000,0.800000",
+        "sign [old],0.250000,0.400000,0.125000,0.200000",
+    ]
+    console = Console(record=True, width=100, file=io.StringIO())
+    console.print(shares.table())
+    lines = console.export_text().splitlines()
+    assert lines[1].split() == ["sign", "[old]", "25.00", "%", "40.00", "%", "12.50", "%", "20.00", "%"]

@@ -25,6 +25,7 @@ from segwright.data.inspection import Inspection, inspect_all
 from segwright.data.layouts import ALL, Dataset
 from segwright.data.likeness import MOST_COMPARED, near_pairs, same_pictures
 from segwright.data.notation import evenly_spaced
+from segwright.data.shards import read_file, stamp
 
 Severity = Literal["spoils", "warns", "notes"]
 
@@ -535,11 +536,11 @@ def _same_bytes(inspections: Sequence[Inspection]) -> list[list[Inspection]]:
     by_size: defaultdict[tuple[int, tuple[int, int]], list[Inspection]] = defaultdict(list)
     for i in inspections:
         if not i.picture.error:
-            by_size[i.sample.image.stat().st_size, i.picture.raw_hw].append(i)
+            by_size[stamp(i.sample.image)[0], i.picture.raw_hw].append(i)
     candidates = [i for group in by_size.values() if len({m.split for m in group}) > 1 for i in group]
     by_bytes: defaultdict[bytes, list[Inspection]] = defaultdict(list)
     for i in candidates[:QUICK_COMPARED]:
-        by_bytes[hashlib.blake2b(i.sample.image.read_bytes(), digest_size=16).digest()].append(i)
+        by_bytes[hashlib.blake2b(read_file(i.sample.image), digest_size=16).digest()].append(i)
     return [group for group in by_bytes.values() if len(group) > 1]
 
 

@@ -17,7 +17,9 @@ from pathlib import Path
 from segwright.classes import Classes, ClassRow, read_classes_csv
 from segwright.data.notation import classes_of
 from segwright.data.sample import IMAGE_SUFFIXES, MASK_SUFFIXES, Sample
+from segwright.data.shards import url_of
 from segwright.errors import DataError
+from segwright.recipe import Fit
 
 ALL = "all"
 """Name of the only split of a data set that is not divided on disk."""
@@ -66,6 +68,8 @@ class Dataset:
     """As on disk: "train", "val", "test", or only "all". Samples may have no mask."""
     orphan_masks: tuple[Path, ...] = ()
     """Masks without a picture."""
+    shrunk_to: tuple[int, int, Fit] | None = None
+    """Height, width and fit of the training that the pictures of a decoded pack were shrunk for."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ class Place:
 
 
 Places = dict[str, list[Place]]
-Layout = Callable[[Path, tuple[str, ...]], Places | None]
+Layout = Callable[[Path, tuple[str, ...]], "Places | Dataset | None"]
 
 
 def find_dataset(root: Path, *, classes_csv: Path | None = None, mask_suffix: str = "") -> Dataset:
@@ -104,6 +108,8 @@ def find_dataset(root: Path, *, classes_csv: Path | None = None, mask_suffix: st
     named_after = (table.stem.removesuffix("_classes"),) if table and table.stem.endswith("_classes") else ()
     looks = ((name, look(root, named_after + MASK_FOLDERS)) for name, look in LAYOUTS.items())
     layout, places = next(((name, places) for name, places in looks if places), ("", None))
+    if isinstance(places, Dataset):
+        return places if table is None else _declared(places, read_classes_csv(table))
     if not places:
         raise DataError(_nothing_found(root))
     splits, orphans = _pair(places, mask_suffix)
@@ -123,6 +129,13 @@ def find_dataset(root: Path, *, classes_csv: Path | None = None, mask_suffix: st
 
 
 # --- layouts -----------------------------------------------------------------------------------------------------------
+
+
+def pack(root: Path, mask_folders: tuple[str, ...]) -> Dataset | None:
+    """pack.json, with lists and tar files: what `segwright pack` wrote, on a disk or behind a URL."""
+    from segwright.data.packing import read_pack
+
+    return read_pack(root)
 
 
 def name_lists(root: Path, mask_folders: tuple[str, ...]) -> Places | None:
@@ -222,6 +235,7 @@ def picture_tree(root: Path, mask_folders: tuple[str, ...]) -> Places | None:
 
 
 LAYOUTS: dict[str, Layout] = {
+    "pack": pack,
     "name_lists": name_lists,
     "voc": voc,
     "twin_folders": twin_folders,
@@ -499,7 +513,19 @@ def _class_table(root: Path, classes_csv: Path | None) -> Path | None:
     return next((root / name for name in CLASS_TABLES if (root / name).is_file()), None)
 
 
+def _declared(dataset: Dataset, rows: tuple[ClassRow, ...]) -> Dataset:
+    """A pack whose masks are read with another class table than the one it was packed with."""
+    if dataset.shrunk_to:
+        raise DataError(
+            f"{dataset.root} is a decoded pack, whose masks are class numbers already; give the class table to segwright pack."
+        )
+    masks = [sample.mask for samples in dataset.splits.values() for sample in samples if sample.mask]
+    return replace(dataset, classes=classes_of(masks, rows), classes_declared=True)
+
+
 def _require_folder(root: Path) -> None:
+    if url_of(root):
+        return
     if not root.exists():
         raise DataError(f"{root} does not exist; check the path.")
     if not root.is_dir():
@@ -528,7 +554,7 @@ def _require_a_match(
 
 
 def _nothing_found(root: Path) -> str:
-    inner = [p for p in _children(root).values() if any(look(p, MASK_FOLDERS) for look in list(LAYOUTS.values())[2:6])]
+    inner = [p for p in _children(root).values() if any(look(p, MASK_FOLDERS) for look in list(LAYOUTS.values())[3:7])]
     if inner:
         return f"{root} is not a data set itself, but {inner[0]} looks like one; name that folder."
     if next((True for _ in root.iterdir()), None) is None:

@@ -1,33 +1,45 @@
-"""Samples to batches, as a Lightning data module: decode once, keep in memory, vary, stack.
+"""Samples to batches, as a Lightning data module: decode once, keep, vary, mix, stack.
 
-The order and every random choice follow from (seed, pass, position), and travel to the loading processes inside the
-index, so that the number of workers changes nothing. Batches stay uint8 until they are on the device: a quarter of the
-copying, and the network's first layer converts them anyway.
+Every random choice follows from the `Draw` (data/order.py) that travels to the loading processes as the index, so that their
+number changes nothing. Batches stay uint8 until they are on the device: a quarter of the copying, and the network's first
+layer converts them anyway.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import cv2
 import lightning as L
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
-from segwright.classes import Classes
+from segwright.classes import IGNORED, Classes
 from segwright.data.augment import Variation, Window, augmented, variation_of
+from segwright.data.cache import DecodedFile, cache_folder, digest_of, filled, remembered
 from segwright.data.mixing import UNMIXED, Mixing, blended, composed, named
+from segwright.data.order import Draw, Order
+from segwright.data.patches import shown_in_a_pass
 from segwright.data.sample import Sample, mask_of, read_raw_mask, read_scaled, require_same_size
+from segwright.data.splits import ClassShares, class_pixels, class_shares, repeat_factors
+from segwright.errors import DataError, OutputError
 from segwright.masks import class_map_from_raw, ignore_unowned
 from segwright.preprocess import placement
 from segwright.recipe import Recipe
 
-ORDER, LOOK = 0, 1
-"""Streams of random numbers: one orders the samples, one varies them."""
+STAND_IN = 6
+"""Stream of random numbers that chooses what stands in for a picture that cannot be read."""
+
+WHOLE = (0, 0)
+"""Size of a draw that is not placed at all: a whole picture as it is on disk, to be evaluated in tiles."""
+BLANK = (32, 32)
+"""Size of what stands for such a picture where it cannot be read."""
+
+Skipped = tuple[tuple[str, str], ...]
 
 
 class Batch(NamedTuple):
@@ -44,6 +56,9 @@ class Batch(NamedTuple):
     share: float = 1.0
     """How much of each picture is its own, 0.5..1; the rest belongs to `other_maps`."""
 
+    skipped: tuple[tuple[str, str], ...] = ()
+    """Key and reason of pictures that could not be read and for which others stand in."""
+
     def weigh(self, loss: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
         """Loss against the class maps; for blended pictures the sum of both losses, each with its share.
 
@@ -55,102 +70,30 @@ class Batch(NamedTuple):
         return self.share * loss(self.class_maps) + (1.0 - self.share) * loss(self.other_maps)
 
 
-class Draw(NamedTuple):
-    """One sample to be made: which, how it varies, how large."""
+class Drawn(NamedTuple):
+    """One sample as it goes into a batch."""
 
-    which: int
-    seed: tuple[int, ...]
-    size_hw: tuple[int, int]
-
-
-class Course(Protocol):
-    """Where a training is: what `Order` must know of it. Loading processes work ahead, so it asks when batches are planned."""
-
-    @property
-    def batch(self) -> int:
-        """Batches that this process has learnt from."""
-        ...
-
-    def stretch_ends(self) -> float:
-        """The batch before which the next check is made; the loader ends there, and begins anew after it."""
-        ...
-
-    def size_hw(self, batch: int) -> tuple[int, int]:
-        """Height and width of a batch."""
-        ...
+    image: np.ndarray
+    """(H, W, 3) uint8 RGB."""
+    class_map: np.ndarray
+    """(H, W) uint8; 255 is ignored."""
+    key: str
+    skipped: Skipped = ()
+    """As `Batch.skipped`."""
 
 
-@dataclass
-class Endless:
-    """A course that never changes."""
-
-    at_hw: tuple[int, int]
-    batch: int = 0
-
-    def stretch_ends(self) -> float:
-        """Never."""
-        return math.inf
-
-    def size_hw(self, batch: int) -> tuple[int, int]:
-        """Always the same."""
-        return self.at_hw
-
-
-class Order(Sampler[Draw]):
-    """Which picture comes when: one endless sequence of seeded shuffles, cut into batches, dealt out to the processes.
-
-    What a batch holds follows from its number alone, so that a run can begin anywhere in the sequence, and several
-    processes together see what a single one with their joint batch would.
-
-    Args:
-        count: number of samples.
-        seed: of the run.
-        size_hw: height and width to draw at, unless `course` is replaced.
-        batch_size: pictures in a batch of one process.
-        world: processes that train together.
-        accumulate: a pass is filled up, by starting over, to whole groups of this many batches of all processes.
-    """
-
-    def __init__(
-        self, count: int, seed: int, size_hw: tuple[int, int], batch_size: int, *, world: int = 1, accumulate: int = 1
-    ) -> None:
-        self.count, self.seed, self.batch_size, self.world = count, seed, batch_size, world
-        self.rank = 0
-        """Number of this process among all."""
-        self.course: Course = Endless(size_hw)
-        whole = batch_size * world * accumulate
-        self.length = -(-count // whole) * whole
-        """Pictures in a pass, over all processes."""
-
-    @property
-    def batches_per_pass(self) -> int:
-        """Of one process."""
-        return self.length // (self.batch_size * self.world)
-
-    def __iter__(self) -> Iterator[Draw]:
-        batch, ends, number = self.course.batch, self.course.stretch_ends(), -1
-        while batch < ends:
-            size_hw = self.course.size_hw(batch)
-            for place in range(self.batch_size):
-                here, position = divmod((batch * self.world + self.rank) * self.batch_size + place, self.length)
-                if here != number:
-                    order, number = self._order_of(here), here
-                yield Draw(int(order[position % self.count]), (self.seed, LOOK, number, position), size_hw)
-            batch += 1
-
-    def _order_of(self, number: int) -> np.ndarray:
-        return np.random.default_rng((self.seed, ORDER, number)).permutation(self.count)
-
-
-class Pictures(Dataset[tuple[np.ndarray, np.ndarray, str]]):
-    """Samples, decoded at most once while they fit the memory budget.
+class Pictures(Dataset[Drawn]):
+    """Samples, decoded at most once while they fit the budget of the cache.
 
     Args:
         samples: with masks.
         classes: how masks are read.
-        recipe: size, fit and memory budget.
+        recipe: size, fit, patches, cache, and whether unreadable pictures are skipped.
         variation: applied to every draw.
         mixing: how often samples are mixed with others.
+        shown: numbers of the samples that a pass shows; None shows each once.
+        held_out: whether they measure: nothing stands in for an unreadable picture then, it is ignored everywhere.
+        processes: loading processes that share the budget of a cache in memory.
     """
 
     def __init__(
@@ -159,23 +102,40 @@ class Pictures(Dataset[tuple[np.ndarray, np.ndarray, str]]):
         classes: Classes,
         recipe: Recipe,
         variation: Variation,
+        *,
         mixing: Mixing = UNMIXED,
+        shown: np.ndarray | None = None,
+        held_out: bool = False,
+        processes: int = 1,
     ) -> None:
         self.samples, self.classes, self.recipe, self.variation = samples, classes, recipe, variation
-        self.mixing = mixing
+        self.mixing, self.held_out = mixing, held_out
+        self.shown = np.arange(len(samples)) if shown is None else shown
         self._kept: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-        self._bytes_left = recipe.data.cache_gb * 1e9
+        self._budget = recipe.data.cache_gb * 1e9 / max(processes, 1)
+        self._bytes_left = self._budget if recipe.data.cache == "ram" else 0.0
+        self._file: DecodedFile | None = None
 
     def __len__(self) -> int:
-        return len(self.samples)
+        return len(self.shown)
 
-    def __getitem__(self, draw: Draw) -> tuple[np.ndarray, np.ndarray, str]:
+    def __getitem__(self, draw: Draw) -> Drawn:
+        if draw.size_hw == WHOLE:
+            number, pair, skipped = self._readable(int(self.shown[draw.which]), draw.seed, BLANK)
+            return Drawn(*pair, self.samples[number].key, skipped)
+        data, used, bad = self.recipe.data, dict[int, int](), dict[str, str]()
+
         def look(which: int, seed: tuple[int, ...], window: Window) -> tuple[np.ndarray, np.ndarray]:
-            fit = self.recipe.data.fit
-            return augmented(*self._decoded(which), draw.size_hw, fit, self.variation, seed, window=window)
+            number, pair, unread = self._readable(int(self.shown[which]), seed, draw.size_hw)
+            used[which] = number
+            bad.update(unread)
+            return augmented(
+                *pair, draw.size_hw, data.fit, self.variation, seed, window=window, patch=data.patch_size
+            )
 
-        image, class_map, used = composed(draw.which, draw.seed, draw.size_hw, len(self), self.mixing, look)
-        return image, class_map, named([self.samples[each].key for each in used])
+        image, class_map, places = composed(draw.which, draw.seed, draw.size_hw, len(self), self.mixing, look)
+        keys = [self.samples[used[place]].key for place in places if place in used]
+        return Drawn(image, class_map, named(keys), tuple(bad.items()))
 
     def __getitems__(self, draws: Sequence[Draw]) -> Batch:
         """A whole batch at once, as PyTorch's loaders ask for where this method exists: blending needs all of it."""
@@ -187,9 +147,60 @@ class Pictures(Dataset[tuple[np.ndarray, np.ndarray, str]]):
         images, away, share = mixed
         keys = [named([key, batch.keys[(n + away) % len(draws)]]) for n, key in enumerate(batch.keys)]
         others = torch.from_numpy(np.roll(class_maps, -away, axis=0))
-        return Batch(torch.from_numpy(images).permute(0, 3, 1, 2), batch.class_maps, tuple(keys), others, share)
+        return batch._replace(
+            images=torch.from_numpy(images).permute(0, 3, 1, 2), keys=tuple(keys), other_maps=others, share=share
+        )
+
+    def fill(self, name: str, *, progress: bool = False) -> str:
+        """Fill the cache on disk, or find it filled.
+
+        Args:
+            name: begins the file's name.
+            progress: show a bar on stderr.
+
+        Returns:
+            A line for the user where that failed and memory is used instead, else nothing.
+        """
+        if self.recipe.data.cache != "disk" or not self.recipe.data.cache_gb:
+            return ""
+        try:
+            args = self.samples, self.classes, self.recipe, self._fresh_or_none
+            self._file = filled(*args, name=name, progress=progress)
+            return ""
+        except (OSError, OutputError) as error:
+            self._bytes_left = self._budget
+            return f"The cache on disk cannot be used, and memory is used instead: {error}"
+
+    def _readable(
+        self, number: int, seed: tuple[int, ...], blank_hw: tuple[int, int]
+    ) -> tuple[int, tuple[np.ndarray, np.ndarray], Skipped]:
+        """Number and pair of a sample; with --skip-bad, of one that stands in for it."""
+        try:
+            return number, self._decoded(number), ()
+        except DataError as error:
+            if not self.recipe.data.skip_bad:
+                raise
+            reason = str(error)
+        skipped = ((self.samples[number].key, reason),)
+        if self.held_out:
+            blank = np.zeros((*blank_hw, 3), np.uint8), np.full(blank_hw, IGNORED, np.uint8)
+            return number, blank, skipped
+        for other in np.random.default_rng((*seed, STAND_IN)).permutation(len(self.samples)):
+            try:
+                return int(other), self._decoded(int(other)), skipped
+            except DataError:
+                continue
+        raise DataError(f"None of the {len(self.samples)} training pictures can be read; the first: {reason}")
+
+    def _fresh_or_none(self, index: int) -> tuple[np.ndarray, np.ndarray] | None:
+        try:
+            return read_shrunk(self.samples[index], self.classes, self.recipe)
+        except DataError:
+            return None  # named when it is drawn
 
     def _decoded(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        if self._file is not None and (kept := self._file.get(index)) is not None:
+            return kept
         if index in self._kept:
             return self._kept[index]
         pair = read_shrunk(self.samples[index], self.classes, self.recipe)
@@ -208,7 +219,7 @@ def read_shrunk(sample: Sample, classes: Classes, recipe: Recipe) -> tuple[np.nd
     Args:
         sample: with a mask.
         classes: how masks are read.
-        recipe: its size and fit decide; pictures are never enlarged.
+        recipe: its size and fit decide; pictures are never enlarged, and those that patches are taken from are left as they are.
 
     Returns:
         image (h, w, 3) uint8 RGB and class map (h, w) uint8.
@@ -231,24 +242,27 @@ def read_shrunk(sample: Sample, classes: Classes, recipe: Recipe) -> tuple[np.nd
 
 def shrunk_hw(height: int, width: int, recipe: Recipe) -> tuple[int, int]:
     """Height and width a picture is kept at: where the network's input is clearly smaller, its scale there."""
+    if recipe.data.patch_size:
+        return height, width
     (scale_y, _), (scale_x, _) = placement(height, width, recipe.data.size_hw, recipe.data.fit)
     if min(scale_y, scale_x) >= 0.95:
         return height, width
     return max(round(height * min(scale_y, 1.0)), 1), max(round(width * min(scale_x, 1.0)), 1)
 
 
-def stack(drawn: list[tuple[np.ndarray, np.ndarray, str]]) -> Batch:
+def stack(drawn: Sequence[Drawn]) -> Batch:
     """Join samples of one size.
 
     Args:
-        drawn: (image (H, W, 3) uint8, class map (H, W) uint8, key) each.
+        drawn: samples; what each is made of, is said there.
 
     Returns:
         A batch; its images are channels-last in memory, which is how convolutions are fastest.
     """
-    images = torch.from_numpy(np.stack([image for image, _, _ in drawn])).permute(0, 3, 1, 2)
-    class_maps = torch.from_numpy(np.stack([class_map for _, class_map, _ in drawn]))
-    return Batch(images, class_maps, tuple(key for _, _, key in drawn))
+    images = torch.from_numpy(np.stack([one.image for one in drawn])).permute(0, 3, 1, 2)
+    class_maps = torch.from_numpy(np.stack([one.class_map for one in drawn]))
+    skipped = tuple(skip for one in drawn for skip in one.skipped)
+    return Batch(images, class_maps, tuple(one.key for one in drawn), skipped=skipped)
 
 
 def as_it_is(batch: Batch) -> Batch:
@@ -274,6 +288,7 @@ class Pairs(L.LightningDataModule):
         device: "cpu" or "cuda".
         world: processes that train together.
         variation: of the training pictures; None takes what the recipe names.
+        progress: show bars on stderr while masks are counted and a cache is filled.
     """
 
     def __init__(
@@ -283,23 +298,42 @@ class Pairs(L.LightningDataModule):
         recipe: Recipe,
         device: str,
         world: int = 1,
+        *,
         variation: Variation | None = None,
+        progress: bool = False,
     ) -> None:
         super().__init__()
-        variation = variation_of(recipe) if variation is None else variation
         self.recipe, self.device, self.world = recipe, device, world
         self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer val pictures than processes
-        self.batch_size = min(recipe.fit.batch_size, max(len(splits.train) // world, 1))
-        self.train_pictures = Pictures(splits.train, classes, recipe, variation, Mixing.of(recipe))
-        self.val_pictures = Pictures(splits.val, classes, recipe, Variation())
+        self.processes = self._processes()
+        shown = shown_in_a_pass(splits.train, recipe.data.patch_size)
+        self.batch_size = min(recipe.fit.batch_size, max(len(shown) // world, 1))
+        varied = variation_of(recipe) if variation is None else variation
+        self.train_pictures = Pictures(
+            splits.train, classes, recipe, varied, mixing=Mixing.of(recipe), shown=shown, processes=self.processes
+        )
+        self.val_pictures = Pictures(splits.val, classes, recipe, Variation(), held_out=True, processes=self.processes)
+        self.shares: ClassShares | None = None
+        """What balancing does to the classes; None where nothing is balanced."""
+        repeats = self._repeats(splits.train, classes, progress)[shown] if recipe.data.balance else None
         self.order = Order(
-            len(splits.train),
+            len(shown),
             recipe.fit.seed,
             recipe.data.size_hw,
             self.batch_size,
             world=world,
             accumulate=recipe.fit.accumulate,
+            repeats=repeats,
         )
+        self.notes: list[str] = []
+        """Lines for the user about how the pictures are loaded."""
+        if self.processes > (cores := _cores()):
+            self.notes.append(
+                f"--workers {self.processes} are more loading processes than the {cores} cores that may be used; they slow each other down."
+            )
+        for name, pictures in (("train", self.train_pictures), ("val", self.val_pictures)):
+            if note := pictures.fill(name, progress=progress):
+                self.notes.append(note)
 
     def setup(self, stage: str) -> None:
         """Lightning calls this when it is known which of the processes this one is."""
@@ -313,20 +347,37 @@ class Pairs(L.LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """In order, only placed; each process takes its share, and none twice."""
+        """In order, only placed (for patches: whole pictures of any size, one by one); each process takes its share, none twice."""
+        by_tiles = self.recipe.data.patch_size > 0
+        size_hw, batch_size = (WHOLE, 1) if by_tiles else (self.recipe.data.size_hw, self.batch_size)
         mine = range(self.order.rank, len(self.val_pictures), self.world)
-        draws = [Draw(i, (0,), self.recipe.data.size_hw) for i in mine]
-        return DataLoader(self.val_pictures, batch_size=self.batch_size, sampler=draws, **self._loading())
+        draws = [Draw(i, (0,), size_hw) for i in mine]
+        return DataLoader(self.val_pictures, batch_size=batch_size, sampler=draws, **self._loading())
 
-    def _loading(self) -> dict[str, Any]:
+    def _repeats(self, samples: Sequence[Sample], classes: Classes, progress: bool) -> np.ndarray:
+        data = self.recipe.data
+        path = cache_folder(self.recipe) / f"classes-{digest_of(samples, classes, data.skip_bad).hex()[:24]}.npy"
+        pixels = remembered(path, lambda: class_pixels(samples, classes, skip_bad=data.skip_bad, progress=progress))
+        repeats = repeat_factors(pixels, data.balance)
+        self.shares = class_shares(pixels, repeats, classes)
+        return repeats
+
+    def _processes(self) -> int:
         wanted = self.recipe.data.workers
         # On a CPU the network already uses every core, and a warm cache leaves the loader 2 % of a step.
-        count = wanted if wanted >= 0 else (0 if self.device == "cpu" else min(8, torch.get_num_threads()))
+        return wanted if wanted >= 0 else (0 if self.device == "cpu" else min(8, torch.get_num_threads()))
+
+    def _loading(self) -> dict[str, Any]:
         return {
             "collate_fn": as_it_is,
-            "num_workers": count,
-            "persistent_workers": count > 0,
+            "num_workers": self.processes,
+            "persistent_workers": self.processes > 0,
             "pin_memory": self.device == "cuda",
             # Loaders draw a number whenever they begin; from the global generator it would shift what dropout draws.
             "generator": torch.Generator(),
         }
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -57,8 +57,12 @@ def repair(dataset: Dataset, health: Health, out: Path, *, progress: bool = True
 
     Raises:
         OutputError: `out` lies inside the data set, holds something, or cannot be written.
-        DataError: nothing would remain.
+        DataError: nothing would remain, or the data set is a pack.
     """
+    if dataset.layout == "pack":
+        raise DataError(
+            f"{dataset.root} is a pack, which is never changed; mend the folder it was made from and pack again."
+        )
     inside, root = out.resolve(), dataset.root.resolve()
     if inside == root or inside.is_relative_to(root):
         raise OutputError(

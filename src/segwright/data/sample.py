@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from segwright.classes import Classes
+from segwright.data.shards import inside, read_file, stamp
 from segwright.errors import DataError, PixelLimitError
 from segwright.masks import class_map_from_raw, ignore_unowned
 
@@ -33,6 +35,7 @@ class Sample:
     key: str
     """Unique in its data set: the path below the split's image folder, without suffix."""
     image: Path
+    """A file, or the address of one inside a shard (`data/shards.py`); read both with the functions below."""
     mask: Path | None = None
 
 
@@ -181,7 +184,7 @@ def opened(path: Path) -> Iterator[Image.Image]:
         with warnings.catch_warnings():
             # Our own limit below decides; Pillow's warnings would only repeat it in other words.
             warnings.simplefilter("ignore")
-            picture = Image.open(path)
+            picture = Image.open(io.BytesIO(read_file(path)) if inside(path) else path)
             width, height = picture.size
             if width * height > MOST_PIXELS:
                 picture.close()
@@ -202,7 +205,7 @@ def opened(path: Path) -> Iterator[Image.Image]:
             f"{path} has more pixels than the limit of {MOST_PIXELS // 1_000_000} million; cut it into smaller pictures first."
         ) from error
     except UnidentifiedImageError as error:
-        kind = "is empty (0 bytes)" if path.stat().st_size == 0 else "is not a picture, whatever its name says"
+        kind = "is empty (0 bytes)" if stamp(path)[0] == 0 else "is not a picture, whatever its name says"
         raise DataError(f"{path} {kind}; remove it or put the right file there.") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise DataError(f"{path} is damaged or truncated ({error}); remove it or copy it again.") from error

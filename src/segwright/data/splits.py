@@ -3,20 +3,32 @@
 Cut is by groups. Frames of a video (one name, many regular numbers) are cut into contiguous blocks; pictures that are the
 same or nearly the same, and exported variants of one source picture, stay together. The same files give the same split
 on any machine and file system: order comes from a hash of seed and key, never from the folder or a random generator.
+
+At the end: how often each training picture is drawn, so that rare classes are seen more often.
 """
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress
+from rich.table import Table
+
+from segwright.classes import Classes
 from segwright.data.layouts import ALL, Dataset
 from segwright.data.likeness import Likeness, likeness, near_pairs, same_pictures
-from segwright.data.sample import Sample, read_image
+from segwright.data.sample import Sample, read_image, read_mask
 from segwright.errors import DataError
 
 FEWEST_FRAMES = 8
@@ -215,3 +227,114 @@ def _likenesses(samples: Sequence[Sample]) -> dict[int, Likeness]:
 
 def _drawn(seed: int, key: str) -> bytes:
     return hashlib.blake2b(f"{seed}:{key}".encode(), digest_size=16).digest()
+
+
+# --- drawing rare classes more often -----------------------------------------------------------------------------------
+
+
+def class_pixels(
+    samples: Sequence[Sample], classes: Classes, *, skip_bad: bool = False, progress: bool = False
+) -> np.ndarray:
+    """Labelled pixels of every class in every mask.
+
+    Args:
+        samples: with masks.
+        classes: how masks are read.
+        skip_bad: a mask that cannot be read counts as empty.
+        progress: show a bar on stderr.
+
+    Returns:
+        (samples, classes) int64.
+
+    Raises:
+        DataError: a mask cannot be read.
+    """
+
+    def one(sample: Sample) -> np.ndarray:
+        counts = np.zeros(len(classes), np.int64)
+        if sample.mask is not None:
+            try:
+                counts = np.bincount(read_mask(sample.mask, classes).ravel(), minlength=256)[: len(classes)]
+            except DataError:
+                if not skip_bad:
+                    raise
+        return counts
+
+    rows: list[np.ndarray] = []
+    with (
+        ThreadPoolExecutor(4) as pool,
+        Progress(transient=True, disable=not progress, console=Console(stderr=True)) as bar,
+    ):
+        task = bar.add_task("counting classes", total=len(samples))
+        for start in range(0, len(samples), 64):
+            rows += pool.map(one, samples[start : start + 64])
+            bar.update(task, completed=len(rows))
+    return np.array(rows, np.int64).reshape(-1, len(classes))
+
+
+def repeat_factors(pixels: np.ndarray, balance: float) -> np.ndarray:
+    """How often a picture is drawn, relative to one without rare classes: repeat factor sampling.
+
+    A class in a share f of the pictures has the factor max(1, sqrt(balance / f)), a picture the largest factor of its
+    classes (Gupta et al. 2019, LVIS, arXiv 1908.03195, section 4.3, whose threshold is `balance` here).
+
+    Args:
+        pixels: (pictures, classes), as `class_pixels` counts them.
+        balance: 0..1; 0 makes all factors 1.
+
+    Returns:
+        (pictures,) float64, each at least 1.
+    """
+    holds = pixels > 0
+    share = holds.mean(axis=0)
+    # A class that occurs nowhere multiplies nothing.
+    factors = np.maximum(1.0, np.sqrt(balance / np.where(share > 0, share, 1.0)))
+    return np.asarray(np.where(holds, factors, 1.0).max(axis=1), np.float64)
+
+
+@dataclass(frozen=True)
+class ClassShares:
+    """What a pass over the training pictures shows of each class, every picture drawn once and as it is drawn now."""
+
+    names: tuple[str, ...]
+    pictures: np.ndarray
+    """(2, classes) float64: share of the pictures that hold the class, 0..1, before and after."""
+    pixels: np.ndarray
+    """(2, classes) float64: share of the labelled pixels, 0..1, before and after."""
+
+    def rows(self) -> list[tuple[str, str, str, str, str]]:
+        """Name, pictures before and after, pixels before and after, as text with six digits."""
+        columns = (*self.pictures, *self.pixels)
+        return [(name, *(f"{c[n]:.6f}" for c in columns)) for n, name in enumerate(self.names)]  # type: ignore[misc]
+
+    def to_csv(self) -> str:
+        """One line for each class."""
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(["class", "pictures_before", "pictures_after", "pixels_before", "pixels_after"])
+        writer.writerows(self.rows())
+        return out.getvalue()
+
+    def table(self, most: int = 30) -> Table:
+        """The same in percent, for the terminal: the rarest classes first, `most` at most."""
+        table = Table("class", "in pictures", "balanced", "of pixels", "balanced", box=None, pad_edge=False)
+        for n in np.argsort(self.pictures[0], kind="stable")[:most]:
+            cells = (self.pictures[0, n], self.pictures[1, n], self.pixels[0, n], self.pixels[1, n])
+            table.add_row(escape(self.names[n]), *(f"{100 * cell:.2f} %" for cell in cells))
+        return table
+
+
+def class_shares(pixels: np.ndarray, repeats: np.ndarray, classes: Classes) -> ClassShares:
+    """Shares of the classes before and after balancing.
+
+    Args:
+        pixels: (pictures, classes), as `class_pixels` counts them.
+        repeats: (pictures,), as `repeat_factors` gives them.
+        classes: their names.
+    """
+    weights = np.stack([np.ones(len(repeats)), repeats])
+    weights /= weights.sum(axis=1, keepdims=True)
+    shown = weights @ pixels
+    return ClassShares(
+        classes.names, weights @ (pixels > 0), shown / np.maximum(shown.sum(axis=1, keepdims=True), 1e-12)
+    )

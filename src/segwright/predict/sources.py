@@ -6,7 +6,9 @@ import os
 from collections import Counter
 from pathlib import Path
 
+from segwright.data.packing import read_pack
 from segwright.data.sample import IMAGE_SUFFIXES, Sample
+from segwright.data.shards import url_of
 from segwright.errors import DataError
 
 MAGIC = frozenset("*?[")
@@ -16,7 +18,7 @@ def find_pictures(source: Path, *, leave_out: Path | None = None) -> tuple[Sampl
     """Every picture a path means, sorted by key.
 
     Args:
-        source: a picture, a folder, or a glob such as shots/**/*.jpg.
+        source: a picture, a folder, a pack, or a glob such as shots/**/*.jpg.
         leave_out: a folder whose pictures are skipped: the answers of an earlier run may lie below their own source.
 
     Returns:
@@ -26,6 +28,8 @@ def find_pictures(source: Path, *, leave_out: Path | None = None) -> tuple[Sampl
     Raises:
         DataError: nothing there, or no picture in it.
     """
+    if (source.is_dir() or url_of(source)) and (packed := read_pack(source)):
+        return tuple(sample for samples in packed.splits.values() for sample in samples)
     if source.is_dir():
         root, paths = source, _walk(source)
         nothing = f"{source} holds no pictures ({', '.join(sorted(IMAGE_SUFFIXES))}); name another folder."

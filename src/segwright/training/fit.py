@@ -22,7 +22,9 @@ from segwright.data import health
 from segwright.data.augment import KEPT, LEVELS, variation_of, variation_yaml
 from segwright.data.layouts import Dataset, find_dataset
 from segwright.data.loaders import Pairs, Splits
+from segwright.data.packing import as_packed
 from segwright.data.sample import Sample, image_size_hw
+from segwright.data.shards import url_of
 from segwright.data.splits import divide
 from segwright.errors import DataError, ModelError, RecipeError, UserError
 from segwright.models.catalogue import Network, build, require_possible
@@ -33,12 +35,16 @@ from segwright.training.keeper import Bar, Keeper
 from segwright.training.losses import with_weights
 from segwright.training.lr_finder import with_lr
 from segwright.training.machines import chosen_device, share_cores, trainer_settings, world_of
+from segwright.training.mishaps import Skips, in_one_sentence
 from segwright.training.pace import Pace, choose, keep_memory
 from segwright.training.plan import Plan
 from segwright.training.segmenter import Segmenter
 from segwright.training.start import load_start, refuse_lonely_batch
 from segwright.training.state import NAME as STATE_NAME
 from segwright.training.state import load as load_state
+
+SKIPPABLE = frozenset({"too_many_pixels", "unreadable_picture", "unreadable_mask", "size_differs"})
+"""Findings about single pairs that --skip-bad leaves out."""
 
 AUTOMATIC_AREA = 480 * 640
 """Largest automatic input, pixels; larger data is scaled down unless the user asks for more."""
@@ -83,9 +89,9 @@ def train(
     loggers.require_installed(recipe)
     variation_of(recipe)  # a file of one's own is read before any work
     dataset = find_dataset(data, classes_csv=classes_csv, mask_suffix=recipe.data.mask_suffix)
-    refuse_unhealthy(dataset)
+    refuse_unhealthy(dataset, skip_bad=recipe.data.skip_bad)
     parts = divide(dataset, val_share=recipe.data.val_share, seed=recipe.fit.seed)
-    recipe = with_size(recipe, parts["train"])
+    recipe = with_size(as_packed(recipe, dataset), parts["train"])
     prepared = prepare(dataset, parts, recipe, out, console)
 
     # Whatever can be refused has been refused: now there is something to keep.
@@ -95,7 +101,8 @@ def train(
         if recipe.data.augment not in LEVELS:
             write_text(out / KEPT, variation_yaml(variation_of(recipe)))
         write_text(out / "splits.json", json.dumps({k: [s.key for s in v] for k, v in parts.items()}, indent=1) + "\n")
-        remembered = {"data": str(data.resolve()), "classes_csv": str(classes_csv.resolve()) if classes_csv else None}
+        place = str(data if url_of(data) else data.resolve())
+        remembered = {"data": place, "classes_csv": str(classes_csv.resolve()) if classes_csv else None}
         write_text(out / DATA_FILE, json.dumps(remembered, indent=1) + "\n")
     return carry_out(prepared, out, None, console)
 
@@ -185,16 +192,17 @@ def prepare(
     network.to(memory_format=torch.channels_last)
     variation = variation_of(recipe, out if state else None)
     found = [name for name in ("lr", "class_weights") if getattr(recipe.fit, name) == "auto"]
+    shown = not console.quiet and Console(stderr=True).is_terminal
+    pairs = Pairs(splits, classes, recipe, device, world, variation=variation, progress=shown)
     if state:
         pace = Pace(**state["pace"])
     else:
         pace = choose(network, classes.channels, recipe.data.size_hw, recipe.fit.precision, device)
-        pairs = Pairs(splits, classes, recipe, device, world, variation)
         recipe = with_weights(recipe, classes, pairs, console)
         recipe = with_lr(recipe, network, classes, pairs, pace, out, console)
     names = {key: Path(getattr(recipe.model, key)).name for key in ("weights", "load_model")}
-    carried = recipe.with_settings(**names, augment=Path(recipe.data.augment).name)  # folders of this machine stay here
-    pairs = Pairs(splits, classes, carried, device, world, variation)
+    # Folders of this machine stay here.
+    carried = recipe.with_settings(**names, augment=Path(recipe.data.augment).name, cache_dir="")
     plan = Plan(carried, steps_per_epoch=pairs.order.batches_per_pass // recipe.fit.accumulate)
     sizes = (plan.size_hw(0), recipe.data.size_hw)
     refuse_lonely_batch(network, recipe.model, batch_size=pairs.batch_size, pictures=len(splits.train), sizes=sizes)
@@ -224,6 +232,7 @@ def carry_out(prepared: Prepared, out: Path, state: dict[str, Any] | None, conso
     if state:
         console.print(f"{out} goes on after step {plan.step}.", soft_wrap=True, highlight=False)
     console.print(describe(segmenter.network, dataset, splits, recipe, segmenter.pace))
+    tell_about_loading(pairs, out, console)
     with loggers.opened(recipe, out, plan, console) as listeners:
         facts = provenance(dataset, splits, segmenter.pace) | {"found_by_the_run": prepared.found}
         keeper = Keeper(out, facts, listeners)
@@ -251,7 +260,8 @@ def run_lightning(segmenter: Segmenter, world: int, keeper: Keeper, out: Path, c
     recipe, plan, device = segmenter.recipe, segmenter.plan, segmenter.pairs.device
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
-    callbacks: list[L.Callback] = [keeper, keeper.loggers]
+    skips = Skips(out)
+    callbacks: list[L.Callback] = [keeper, keeper.loggers, skips]
     if not console.quiet:
         callbacks.append(Bar(console))
     with warnings.catch_warnings():
@@ -279,14 +289,17 @@ def run_lightning(segmenter: Segmenter, world: int, keeper: Keeper, out: Path, c
         except UserError as error:
             raise type(error)(_own_words(error)) from error
         except RuntimeError as error:
-            if world == 1:
-                raise
+            told = in_one_sentence(error, segmenter.pairs.recipe)
+            if world == 1 or isinstance(told, UserError):
+                raise told from error
             raise UserError(
                 f"The training of {world} processes broke off, because one of them ended ({str(error).splitlines()[0][:150]}); "
                 "what it said stands above or in the log of its machine."
             ) from error
         if trainer.interrupted:
             raise KeyboardInterrupt
+    if said := skips.sentence():
+        console.print(said, soft_wrap=True, highlight=False)
 
 
 def _parts_as_before(dataset: Dataset, kept: dict[str, list[str]]) -> dict[str, tuple[Sample, ...]]:
@@ -310,13 +323,29 @@ def _own_words(error: UserError) -> str:
     return str(error).rpartition(f"{type(error).__name__}: ")[2].strip()
 
 
-def refuse_unhealthy(dataset: Dataset) -> None:
+def tell_about_loading(pairs: Pairs, out: Path, console: Console) -> None:
+    """Say how pictures are loaded where that is unusual, and what balancing does to the classes (also in class_shares.csv)."""
+    for note in pairs.notes:
+        console.print(note, soft_wrap=True, highlight=False)
+    if pairs.shares is not None and first_process():
+        write_text(out / "class_shares.csv", pairs.shares.to_csv())
+        console.print(pairs.shares.table())
+
+
+def refuse_unhealthy(dataset: Dataset, *, skip_bad: bool = False) -> None:
     """Run the quick part of the health check.
+
+    Args:
+        dataset: a pack passes: it was checked whole when it was made, and reading it all again over a network takes long.
+        skip_bad: whether pairs that cannot be read are left out by the training itself.
 
     Raises:
         DataError: something would spoil the training; all such findings are named.
     """
-    spoiling = [f for f in health.check(dataset, quick=True, progress=False).findings if f.severity == "spoils"]
+    if dataset.layout == "pack":
+        return
+    findings = health.check(dataset, quick=True, progress=False).findings
+    spoiling = [f for f in findings if f.severity == "spoils" and not (skip_bad and f.kind in SKIPPABLE)]
     if spoiling:
         raise DataError(
             f"Training on {dataset.root} would give a meaningless model: "
@@ -336,11 +365,23 @@ def with_size(recipe: Recipe, samples: tuple[Sample, ...]) -> Recipe:
         return recipe
     if not samples:
         raise DataError("There is no training picture with a mask; see what is missing with: segwright check DATA")
-    sizes = Counter(image_size_hw(s.image) for s in samples[:: max(len(samples) // 200, 1)])
+    asked = samples[:: max(len(samples) // 200, 1)]
+    sizes = Counter(size for s in asked if (size := _size_hw(s, recipe)))
+    if not sizes:
+        raise DataError(f"None of {len(asked)} training pictures can be read; see why with: segwright check DATA")
     height, width = sizes.most_common(1)[0][0]
     scale = min(1.0, (AUTOMATIC_AREA / (height * width)) ** 0.5)
     height, width = (max(round(side * scale / SIZE_MULTIPLE), 1) * SIZE_MULTIPLE for side in (height, width))
     return recipe.with_settings(height=height, width=width)
+
+
+def _size_hw(sample: Sample, recipe: Recipe) -> tuple[int, int] | None:
+    try:
+        return image_size_hw(sample.image)
+    except DataError:
+        if recipe.data.skip_bad:
+            return None
+        raise
 
 
 def provenance(dataset: Dataset, splits: Splits, pace: Pace) -> dict[str, Any]:

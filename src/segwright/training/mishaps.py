@@ -1,0 +1,112 @@
+"""What goes wrong with data while training goes on: pictures that were skipped, loading processes that died, full memory."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+
+from segwright.data.loaders import Batch
+from segwright.errors import UserError
+from segwright.outputs import write_text
+from segwright.recipe import Recipe
+
+SKIPPED_FILE = "skipped.csv"
+"""In a run folder: pictures that could not be read, how often they were drawn, and why."""
+
+_DIED = re.compile(r"DataLoader worker \(pid(?:\(s\))? [\d, ]+\) (?:exited unexpectedly|is killed by signal: ([\w ]+))")
+_NO_SHARED_MEMORY = re.compile(
+    r"Bus error|unable to (?:write to|open|resize|mmap).*torch_|shared memory|No space left on device.*shm"
+)
+
+
+class Skips(L.Callback):
+    """Count the pictures that --skip-bad left out, also those that loading processes met.
+
+    Args:
+        folder: of the run; gets skipped.csv once there is something to say.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.times: Counter[str] = Counter()
+        self.reasons: dict[str, str] = {}
+        self._written = 0
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        """Note what the batch says."""
+        self._note(batch)
+
+    def on_validation_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Note what the batch says."""
+        self._note(batch)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write the list; every process has met others, so that all are joined."""
+        times, reasons = self.times, self.reasons
+        if trainer.world_size > 1:
+            gathered: list[Any] = [None] * trainer.world_size
+            torch.distributed.all_gather_object(gathered, (times, reasons))
+            times = sum((one for one, _ in gathered), Counter())
+            reasons = {key: reason for _, of in gathered for key, reason in of.items()}
+        if trainer.is_global_zero and times.total() > self._written:
+            self._written = times.total()
+            out = io.StringIO()
+            writer = csv.writer(out, lineterminator="\n")
+            writer.writerow(["key", "times", "reason"])
+            writer.writerows([key, times[key], reasons[key]] for key in sorted(times))
+            write_text(self.folder / SKIPPED_FILE, out.getvalue())
+
+    def sentence(self) -> str:
+        """One line for the end of the run; empty when every picture could be read."""
+        if not self.times:
+            return ""
+        names = ", ".join(sorted(self.times)[:5]) + (" ..." if len(self.times) > 5 else "")
+        return (
+            f"Unreadable pictures left out: {len(self.times)} ({names}), met {self.times.total()} times; "
+            f"the reasons are in {self.folder / SKIPPED_FILE}"
+        )
+
+    def _note(self, batch: Batch) -> None:
+        for key, reason in batch.skipped:
+            self.times[key] += 1
+            self.reasons.setdefault(key, reason)
+
+
+def in_one_sentence(error: RuntimeError, recipe: Recipe) -> Exception:
+    """What PyTorch says when loading processes fail, as something the user can act on; any other error as it is.
+
+    Args:
+        error: raised while training.
+        recipe: its workers and cache are named.
+    """
+    text = str(error)
+    workers = recipe.data.workers
+    if _NO_SHARED_MEMORY.search(text):
+        return UserError(
+            "The shared memory through which loading processes hand over pictures is full; use --workers 0, a smaller "
+            "--batch-size, or more of it (docker run --shm-size 8g)."
+        )
+    if died := _DIED.search(text):
+        how = f"was killed ({died[1].strip()})" if died[1] else "ended unexpectedly"
+        return UserError(
+            f"A loading process {how}, most often because memory ran out; train again with fewer --workers"
+            f"{f' than {workers}' if workers > 0 else ''}, or with a smaller --cache-gb than {recipe.data.cache_gb:g} or --cache disk."
+        )
+    return error
