@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from segwright.classes import IGNORED
+from segwright.data.patches import patch_placement
 from segwright.preprocess import placement
 from segwright.recipe import Fit, Level
 
@@ -105,6 +106,8 @@ def augmented(
     fit: Fit,
     variation: Variation,
     seed: tuple[int, ...],
+    *,
+    patch: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """One training sample at the network's size.
 
@@ -115,12 +118,15 @@ def augmented(
         fit: how a picture of another shape is placed.
         variation: how far it may vary; `Variation()` only places it.
         seed: everything random follows from these numbers.
+        patch: fill the result with a random square of this side, and vary it about its middle; 0 places the whole picture.
 
     Returns:
         image (*size_hw, 3) uint8 and class map (*size_hw) uint8; pixels outside the picture are black and ignored.
     """
     rng = np.random.default_rng(seed)
-    matrix = _warp(rng, image.shape[:2], size_hw, fit, variation)
+    height, width = class_map.shape
+    placed = patch_placement(class_map, size_hw, patch, seed) if patch else placement(height, width, size_hw, fit)
+    matrix = _warp(rng, placed, size_hw, variation)
     height, width = size_hw
     seen = cv2.warpPerspective(image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderValue=(0, 0, 0))
     labels = cv2.warpPerspective(class_map, matrix, (width, height), flags=cv2.INTER_NEAREST, borderValue=(IGNORED,))
@@ -136,10 +142,13 @@ def augmented(
 
 
 def _warp(
-    rng: np.random.Generator, image_hw: tuple[int, int], size_hw: tuple[int, int], fit: Fit, v: Variation
+    rng: np.random.Generator,
+    placed: tuple[tuple[float, float], tuple[float, float]],
+    size_hw: tuple[int, int],
+    v: Variation,
 ) -> np.ndarray:
     """(3, 3) float64 from picture pixels to placed pixels (x, y, 1), pixel centres at whole numbers as OpenCV has them."""
-    (scale_y, margin_y), (scale_x, margin_x) = placement(*image_hw, size_hw, fit)
+    (scale_y, margin_y), (scale_x, margin_x) = placed
     place = np.array([[scale_x, 0, margin_x], [0, scale_y, margin_y], [0, 0, 1.0]])
     height, width = size_hw
     centre = np.array([[1, 0, -width / 2], [0, 1, -height / 2], [0, 0, 1.0]])

@@ -19,12 +19,16 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from segwright.classes import Classes
 from segwright.data.augment import LEVELS, Variation, augmented
+from segwright.data.patches import shown_in_a_pass
 from segwright.data.sample import Sample, read_pair
 from segwright.preprocess import placement
 from segwright.recipe import Recipe
 
 ORDER, LOOK = 0, 1
 """Streams of random numbers: one orders the samples, one varies them."""
+
+WHOLE = (0, 0)
+"""Size of a draw that is not placed at all: a whole picture as it is on disk, to be evaluated in tiles."""
 
 
 class Batch(NamedTuple):
@@ -42,6 +46,7 @@ class Draw(NamedTuple):
     """One sample to be made: which, how it varies, how large."""
 
     which: int
+    """Place in a pass; with patches, several places show the same picture."""
     seed: tuple[int, ...]
     size_hw: tuple[int, int]
 
@@ -85,19 +90,32 @@ class Pictures(Dataset[tuple[np.ndarray, np.ndarray, str]]):
         classes: how masks are read.
         recipe: size, fit and memory budget.
         variation: applied to every draw.
+        shown: numbers of the samples that a pass shows; None shows each once.
     """
 
-    def __init__(self, samples: Sequence[Sample], classes: Classes, recipe: Recipe, variation: Variation) -> None:
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        classes: Classes,
+        recipe: Recipe,
+        variation: Variation,
+        shown: np.ndarray | None = None,
+    ) -> None:
+        self.shown = np.arange(len(samples)) if shown is None else shown
         self.samples, self.classes, self.recipe, self.variation = samples, classes, recipe, variation
         self._kept: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self._bytes_left = recipe.data.cache_gb * 1e9
 
     def __len__(self) -> int:
-        return len(self.samples)
+        return len(self.shown)
 
     def __getitem__(self, draw: Draw) -> tuple[np.ndarray, np.ndarray, str]:
+        draw, data = draw._replace(which=int(self.shown[draw.which])), self.recipe.data
         image, class_map = self._decoded(draw.which)
-        image, class_map = augmented(image, class_map, draw.size_hw, self.recipe.data.fit, self.variation, draw.seed)
+        if draw.size_hw != WHOLE:
+            image, class_map = augmented(
+                image, class_map, draw.size_hw, data.fit, self.variation, draw.seed, patch=data.patch_size
+            )
         return image, class_map, self.samples[draw.which].key
 
     def _decoded(self, index: int) -> tuple[np.ndarray, np.ndarray]:
@@ -117,12 +135,14 @@ def shrunk(image: np.ndarray, class_map: np.ndarray, recipe: Recipe) -> tuple[np
     Args:
         image: (H, W, 3) uint8.
         class_map: (H, W) uint8.
-        recipe: its size and fit decide; pictures are never enlarged.
+        recipe: its size and fit decide; pictures are never enlarged, and those that patches are taken from are left as they are.
 
     Returns:
         The pair, smaller or as it was.
     """
     height, width = class_map.shape
+    if recipe.data.patch_size:
+        return image, class_map
     (scale_y, _), (scale_x, _) = placement(height, width, recipe.data.size_hw, recipe.data.fit)
     if min(scale_y, scale_x) >= 0.95:
         return image, class_map
@@ -168,10 +188,11 @@ class Pairs(L.LightningDataModule):
     def __init__(self, splits: Splits, classes: Classes, recipe: Recipe, device: str) -> None:
         super().__init__()
         self.recipe, self.device = recipe, device
-        batch_size = min(recipe.fit.batch_size, max(len(splits.train), 1))
-        self.train_pictures = Pictures(splits.train, classes, recipe, LEVELS[recipe.data.augment])
+        shown = shown_in_a_pass(splits.train, recipe.data.patch_size)
+        batch_size = min(recipe.fit.batch_size, max(len(shown), 1))
+        self.train_pictures = Pictures(splits.train, classes, recipe, LEVELS[recipe.data.augment], shown)
         self.val_pictures = Pictures(splits.val, classes, recipe, Variation())
-        self.order = Order(len(splits.train), recipe.fit.seed, recipe.data.size_hw, batch_size)
+        self.order = Order(len(shown), recipe.fit.seed, recipe.data.size_hw, batch_size)
         self.batch_size = batch_size
 
     def train_dataloader(self) -> DataLoader[Any]:
@@ -181,9 +202,11 @@ class Pairs(L.LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """In order, only placed."""
-        draws = [Draw(i, (0,), self.recipe.data.size_hw) for i in range(len(self.val_pictures))]
-        return DataLoader(self.val_pictures, batch_size=self.batch_size, sampler=draws, **self._loading())
+        """In order, only placed; or, for patches, whole pictures of any size, one by one."""
+        by_tiles = self.recipe.data.patch_size > 0
+        size_hw, batch_size = (WHOLE, 1) if by_tiles else (self.recipe.data.size_hw, self.batch_size)
+        draws = [Draw(i, (0,), size_hw) for i in range(len(self.val_pictures))]
+        return DataLoader(self.val_pictures, batch_size=batch_size, sampler=draws, **self._loading())
 
     def _loading(self) -> dict[str, Any]:
         wanted = self.recipe.data.workers

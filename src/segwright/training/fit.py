@@ -186,6 +186,9 @@ def with_size(recipe: Recipe, samples: tuple[Sample, ...]) -> Recipe:
     """
     if recipe.data.width:
         return recipe
+    if recipe.data.patch_size:
+        _require_pictures_for(recipe.data.patch_size, samples)
+        return recipe.with_settings(height=recipe.data.patch_size, width=recipe.data.patch_size)
     if not samples:
         raise DataError("There is no training picture with a mask; see what is missing with: segwright check DATA")
     sizes = Counter(image_size_hw(s.image) for s in samples[:: max(len(samples) // 200, 1)])
@@ -193,6 +196,21 @@ def with_size(recipe: Recipe, samples: tuple[Sample, ...]) -> Recipe:
     scale = min(1.0, (AUTOMATIC_AREA / (height * width)) ** 0.5)
     height, width = (max(round(side * scale / SIZE_MULTIPLE), 1) * SIZE_MULTIPLE for side in (height, width))
     return recipe.with_settings(height=height, width=width)
+
+
+def _require_pictures_for(patch: int, samples: tuple[Sample, ...]) -> None:
+    """Refuse patches that no picture can fill in either direction.
+
+    Raises:
+        RecipeError: all pictures looked at, at most 200, are smaller.
+    """
+    sizes = [image_size_hw(s.image) for s in samples[:: max(len(samples) // 200, 1)]]
+    height, width = max(sizes, key=lambda size_hw: max(size_hw), default=(patch, patch))
+    if max(height, width) < patch:
+        raise RecipeError(
+            f"--patch-size {patch} is larger than every training picture (the largest is {width}x{height}), so that part of every "
+            f"patch would be black; use at most {max(height, width)}, or --width and --height to have pictures enlarged."
+        )
 
 
 def chosen_device(recipe: Recipe) -> str:
@@ -250,8 +268,9 @@ def describe(network: Network, dataset: Dataset, splits: Splits, recipe: Recipe,
     """Two lines that say what is about to be trained, on what and how."""
     millions = sum(p.numel() for p in network.parameters()) / 1e6
     length = f"{recipe.fit.minutes:g} minutes" if recipe.fit.minutes else f"{recipe.fit.epochs} epochs"
+    size = f"{'patches of ' if recipe.data.patch_size else ''}{recipe.data.width}x{recipe.data.height}"
     names = ", ".join(dataset.classes.names[:12]) + (" ..." if len(dataset.classes) > 12 else "")
     return (
-        f"{recipe.model.model}, {millions:.2f} M parameters, {recipe.data.width}x{recipe.data.height}, {length}, {pace.why}\n"
+        f"{recipe.model.model}, {millions:.2f} M parameters, {size}, {length}, {pace.why}\n"
         f"{len(splits.train)} pictures to learn from, {len(splits.val)} to check with; classes: {names}"
     )
