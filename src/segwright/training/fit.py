@@ -178,19 +178,24 @@ def refuse_unhealthy(dataset: Dataset) -> None:
 
 
 def with_size(recipe: Recipe, samples: tuple[Sample, ...]) -> Recipe:
-    """The recipe with an input size: its own, else the commonest size of the pictures, at most `AUTOMATIC_AREA`.
+    """The recipe with an input size: its own or its patch's, else the commonest size of the pictures, at most `AUTOMATIC_AREA`.
 
     Args:
         recipe: size 0 means automatic.
         samples: training pictures; at most 200 of them are asked for their size.
+
+    Raises:
+        DataError: no pictures.
+        RecipeError: patches larger than any of them.
     """
-    if recipe.data.width:
+    patch = recipe.data.patch_size
+    if recipe.data.width and not patch:
         return recipe
-    if recipe.data.patch_size:
-        _require_pictures_for(recipe.data.patch_size, samples)
-        return recipe.with_settings(height=recipe.data.patch_size, width=recipe.data.patch_size)
     if not samples:
         raise DataError("There is no training picture with a mask; see what is missing with: segwright check DATA")
+    if patch:
+        _require_pictures_for(patch, samples)
+        return recipe.with_settings(height=patch, width=patch)
     sizes = Counter(image_size_hw(s.image) for s in samples[:: max(len(samples) // 200, 1)])
     height, width = sizes.most_common(1)[0][0]
     scale = min(1.0, (AUTOMATIC_AREA / (height * width)) ** 0.5)
@@ -205,7 +210,7 @@ def _require_pictures_for(patch: int, samples: tuple[Sample, ...]) -> None:
         RecipeError: all pictures looked at, at most 200, are smaller.
     """
     sizes = [image_size_hw(s.image) for s in samples[:: max(len(samples) // 200, 1)]]
-    height, width = max(sizes, key=lambda size_hw: max(size_hw), default=(patch, patch))
+    height, width = max(sizes, key=max)
     if max(height, width) < patch:
         raise RecipeError(
             f"--patch-size {patch} is larger than every training picture (the largest is {width}x{height}), so that part of every "
