@@ -121,8 +121,8 @@ def main() -> None:
         "Seams between tiles",
         f"{facts.name} trained on patches of {side}x{side}, {len(chosen)} {given.split} pictures of {given.data.name}. The jump is the "
         "mean step of a probability from one pixel to the next where a tile begins or ends, divided by the same everywhere "
-        "else in the picture: 1 is no seam. The first line has no tiles; its jump, where those of overlap 1/4 have their borders, shows how "
-        "far chance moves it.",
+        "else in the picture: 1 is no seam. The first line has no tiles; its jump, where tiles of overlap 1/4 would end, shows how far "
+        "chance moves it.",
         ["way", "tiles per picture", "jump at borders", "pixels unlike the whole", "mIoU"],
         rows,
     )
