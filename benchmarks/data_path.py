@@ -35,7 +35,8 @@ from segwright.classes import Classes
 from segwright.data.augment import Variation, augmented
 from segwright.data.cards import draw_scene
 from segwright.data.layouts import find_dataset
-from segwright.data.loaders import Draw, Pictures, shrunk_hw
+from segwright.data.loaders import Pictures, shrunk_hw
+from segwright.data.order import Draw
 from segwright.data.sample import Sample, read_pair, read_scaled
 from segwright.models.catalogue import MEAN, STD, Network
 from segwright.recipe import DataRecipe, Recipe

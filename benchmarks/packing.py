@@ -25,7 +25,8 @@ import tables
 
 from segwright import workflows
 from segwright.data.layouts import Dataset, find_dataset
-from segwright.data.loaders import Draw, Pairs, Splits
+from segwright.data.loaders import Pairs, Splits
+from segwright.data.order import Draw
 from segwright.data.shards import inside, read_file
 from segwright.recipe import Recipe
 

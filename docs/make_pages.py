@@ -41,7 +41,7 @@ ROOMS = ("data", "models", "training", "predict", "evaluation", "export", "found
 
 TOP = (
     *("__init__", "__main__", "cli", "workflows", "errors", "outputs", "classes", "recipe", "masks", "metrics"),
-    *("preprocess", "render", "checkpoint", "engines"),
+    *("preprocess", "tiling", "render", "checkpoint", "engines"),
 )
 
 

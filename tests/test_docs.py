@@ -34,6 +34,7 @@ PAGES = (TOUR, *sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md")
 RUNNABLE = {"bash", "python"}
 
 SUBSTITUTIONS = {
+    "--patch-size 512": "--patch-size 32 --epochs 1 --batch-size 8 --panels 1 --model lraspp_mobilenet_v3_small",
     "--minutes 10": "--epochs 1 --batch-size 2 --panels 1 --width 64 --height 64 --model lraspp_mobilenet_v3_small",
     "--minutes 60": "--epochs 1 --batch-size 2 --panels 1 --width 64 --height 96 --model lraspp_mobilenet_v3_small",
     "--count 400": "--count 12 --width 96 --height 128 --workers 1",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,10 @@ def small_checkpoint() -> Checkpoint:
 
 
 def test_facts_survive_json() -> None:
-    assert ModelFacts.from_dict(json.loads(json.dumps(FACTS.to_dict()))) == FACTS
+    for facts in (FACTS, dataclasses.replace(FACTS, tiled=True)):
+        assert ModelFacts.from_dict(json.loads(json.dumps(facts.to_dict()))) == facts
+    older = {key: value for key, value in FACTS.to_dict().items() if key != "tiled"}
+    assert not ModelFacts.from_dict(older).tiled
 
 
 @pytest.mark.parametrize(

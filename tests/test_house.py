@@ -23,7 +23,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("outputs",),
     ("classes",),
     ("recipe",),
-    ("masks", "metrics", "preprocess"),
+    ("masks", "metrics", "preprocess", "tiling"),
     ("render",),
     ("data", "models"),
     ("checkpoint",),

@@ -282,6 +282,7 @@ def evaluate(
     out: Path | None = None,
     classes: Path | None = None,
     device: recipe.Device = "auto",
+    tile: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Measure a model on pictures with masks; writes report.json and report.html.
 
@@ -292,6 +293,7 @@ def evaluate(
         out: Folder for the report; default evaluation-DATA-SPLIT beside the model.
         classes: Class table to use instead of the data's classes.csv.
         device: Where to compute: auto takes CUDA where there is one.
+        tile: Cut pictures into tiles of the model's size at their own scale; models trained with --patch-size always do.
     """
     from segwright import workflows
     from segwright.evaluation.report import print_report
@@ -301,7 +303,7 @@ def evaluate(
     folder = out or beside / name
     console = _console()
     report = workflows.evaluate(
-        model, data, split=split, out=folder, classes_csv=classes, device=device, console=console
+        model, data, split=split, out=folder, classes_csv=classes, device=device, tile=tile, console=console
     )
     print_report(report, console)
     console.print(f"The report lies in {folder / 'report.html'}", soft_wrap=True, highlight=False)
@@ -316,6 +318,7 @@ def predict(
     out: Path = Path("predictions"),
     threshold: float | None = None,
     device: recipe.Device = "auto",
+    tile: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Write index mask, colour mask and overlay for each picture.
 
@@ -325,11 +328,14 @@ def predict(
         out: Folder for what comes out.
         threshold: Least probability that counts as foreground (two classes); default the model's own.
         device: Where to compute: auto takes CUDA where there is one.
+        tile: Cut pictures into tiles of the model's size at their own scale; models trained with --patch-size always do.
     """
     from segwright import workflows
 
     console = _console()
-    summary = workflows.predict_pictures(model, source, out, threshold=threshold, device=device, console=console)
+    summary = workflows.predict_pictures(
+        model, source, out, threshold=threshold, device=device, tile=tile, console=console
+    )
     shares = ", ".join(f"{name} {100 * share:.1f} %" for name, share in summary.shares.items())
     console.print(f"{summary.pictures} pictures, {summary.milliseconds:.0f} ms each: {shares}", highlight=False)
     console.print(f"Masks, colours and overlays lie in {out}", soft_wrap=True, highlight=False)

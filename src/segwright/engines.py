@@ -49,6 +49,8 @@ class ModelFacts:
     """Least probability of class 1 that counts as class 1 (two classes only)."""
     any_size: bool = False
     """Whether pictures of any size may be given, and are answered at their own size."""
+    tiled: bool = False
+    """Whether it was trained on patches: pictures are cut into tiles of `size_hw` at their own scale, and not placed into it."""
     precision: str = "fp32"
     provenance: dict[str, Any] = field(default_factory=dict)
     """Where it came from: data, licences, versions, scores, date."""
@@ -62,6 +64,7 @@ class ModelFacts:
             "fit": self.fit,
             "threshold": self.threshold,
             "any_size": self.any_size,
+            "tiled": self.tiled,
             "precision": self.precision,
             "provenance": self.provenance,
         }
@@ -82,6 +85,7 @@ class ModelFacts:
                 fit=raw["fit"],
                 threshold=float(raw["threshold"]),
                 any_size=bool(raw["any_size"]),
+                tiled=bool(raw.get("tiled", False)),  # files written before there were patches say nothing
                 precision=str(raw["precision"]),
                 provenance=dict(raw["provenance"]),
             )
@@ -109,6 +113,7 @@ class ModelFacts:
             size_hw=(height, width),
             fit=checkpoint.recipe.data.fit,
             threshold=checkpoint.threshold,
+            tiled=checkpoint.recipe.data.patch_size > 0,
             provenance={
                 **checkpoint.provenance,
                 "recipe": checkpoint.recipe.to_dict(),

@@ -40,6 +40,9 @@ class DataRecipe:
     """Width of the network's input in pixels; 0 takes the commonest size of the data set."""
     height: int = 0
     """Height of the network's input in pixels; 0 takes the commonest size of the data set."""
+    patch_size: int = 0
+    """Train on random square patches of this many pixels at the pictures' own scale, and evaluate tile by tile; 0 trains on whole
+    pictures placed into the input size."""
     fit: Fit = "pad"
     """pad: keep the shape and fill up with black; stretch: fill the input whatever the shape."""
     augment: str = "medium"
@@ -87,6 +90,17 @@ class DataRecipe:
         for name in ("mosaic", "cutmix", "mixup"):
             chance = getattr(self, name)
             _refuse(not 0.0 <= chance <= 1.0, f"--{name} is a chance between 0 and 1, not {chance}.")
+        patch = self.patch_size
+        _refuse(patch != 0 and not 32 <= patch <= 8192, f"--patch-size must be 32 to 8192 pixels, or 0, not {patch}.")
+        _refuse(
+            patch != 0 and self.size_hw not in {(0, 0), (patch, patch)},
+            f"--patch-size {patch} takes squares out of the pictures as they are, and a size of {self.width}x{self.height} would "
+            "scale them first; leave out --width and --height, or set both to 0 where the recipe has them.",
+        )
+        _refuse(
+            patch != 0 and self.fit != "pad",
+            f"--fit {self.fit} scales pictures, and --patch-size takes them as they are; use one of the two.",
+        )
         _refuse(not 0.0 < self.val_share <= 0.5, f"--val-share is a share between 0 and 0.5, not {self.val_share}.")
         _refuse(self.workers < -1, "--workers is the number of loading processes, or -1 to choose.")
         _refuse(self.cache_gb < 0, "--cache-gb is a size in gigabytes, 0 or more.")
@@ -342,6 +356,7 @@ def patches() -> Recipe:
     """Large pictures with fine detail, such as microscopy or aerial views: a wide network learns from them for long."""
     return Recipe(
         name="patches",
+        data=DataRecipe(patch_size=928),
         model=ModelRecipe(model="UnetPlusPlus", encoder="resnext101_32x8d"),
         fit=FitRecipe(epochs=300, batch_size=8, weight_decay=1e-3),
     )

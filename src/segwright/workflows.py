@@ -168,6 +168,7 @@ def evaluate(
     out: Path | None = None,
     classes_csv: Path | None = None,
     device: str = "auto",
+    tile: bool = False,
     console: Console | None = None,
     extras: dict[str, Any] | None = None,
 ) -> Report:
@@ -180,6 +181,7 @@ def evaluate(
         out: folder for the report; None only returns it.
         classes_csv: class table to use instead of the data's own.
         device: "auto", "cpu" or "cuda".
+        tile: cut pictures into tiles at their own scale; see `Predictor`.
         console: where progress is shown; None is silent.
         extras: more sections for the page, see `Report.write`.
 
@@ -190,7 +192,7 @@ def evaluate(
     from segwright.predict.predictor import load
 
     data, classes_csv = _data_of(model, data, classes_csv)
-    predictor = load(model, device=device)
+    predictor = load(model, device=device, tile=tile)
     provenance = predictor.engine.facts.provenance
     recipe = provenance.get("recipe", {})
     # Pictures that training cut off as val are no train pictures; in any other data set they are.
@@ -218,6 +220,7 @@ def predict_pictures(
     *,
     threshold: float | None = None,
     device: str = "auto",
+    tile: bool = False,
     console: Console | None = None,
 ) -> Summary:
     """Write index mask, colour mask and overlay for every picture of `source`.
@@ -228,6 +231,7 @@ def predict_pictures(
         out: folder for what comes out.
         threshold: instead of the model's own, two classes only, 0..1.
         device: "auto", "cpu" or "cuda".
+        tile: cut pictures into tiles at their own scale; see `Predictor`.
         console: where progress is shown; None is silent.
 
     Raises:
@@ -236,7 +240,8 @@ def predict_pictures(
     from segwright.predict.predictor import load
     from segwright.predict.sinks import predict_folder
 
-    return predict_folder(load(model, threshold=threshold, device=device), source, out, progress=_shown(console))
+    predictor = load(model, threshold=threshold, device=device, tile=tile)
+    return predict_folder(predictor, source, out, progress=_shown(console))
 
 
 def export_model(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import pickle
@@ -13,7 +14,8 @@ import pytest
 from segwright.data import cache
 from segwright.data.augment import LEVELS, Variation
 from segwright.data.layouts import Dataset, find_dataset
-from segwright.data.loaders import Draw, Pairs, Pictures, Splits
+from segwright.data.loaders import Pairs, Pictures, Splits
+from segwright.data.order import Draw
 from segwright.data.sample import Sample, read_pair
 from segwright.errors import RecipeError
 from segwright.recipe import DataRecipe, FitRecipe, Recipe
@@ -172,8 +174,7 @@ def test_a_full_disk_falls_back_to_memory(
     assert len(pairs.notes) == 2
     assert all("No space left" in note and "memory is used instead" in note for note in pairs.notes)
     assert not [path for path in (tmp_path / "cache").iterdir() if path.suffix != ".lock"]
-    for _ in range(3):
-        list(pairs.train_dataloader())
+    list(itertools.islice(pairs.train_dataloader(), 3 * pairs.order.batches_per_pass))
     assert len(decoded) == len(dataset.splits["train"])
 
 

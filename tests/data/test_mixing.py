@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from segwright.data.augment import LEVELS, Variation, Window
 from segwright.data.layouts import Dataset, find_dataset
-from segwright.data.loaders import Batch, Draw, Pairs, Pictures, Splits
+from segwright.data.loaders import Batch, Pairs, Pictures, Splits
 from segwright.data.mixing import Mixing, blended, composed, quarters, rectangle
+from segwright.data.order import Draw
 from segwright.errors import DataError
 from segwright.recipe import DataRecipe, FitRecipe, Recipe
 from tests.tiny import make_dataset
@@ -79,7 +80,7 @@ def test_what_is_not_mixed_is_as_it_was(dataset: Dataset) -> None:
     recipe = Recipe(data=DataRecipe(height=64, width=64))
     geometry = Variation(flip=0.5, rotate=20.0, scale=(0.8, 1.4))
     plain, cut = (
-        Pictures(dataset.splits["train"], dataset.classes, recipe, geometry, mixing)
+        Pictures(dataset.splits["train"], dataset.classes, recipe, geometry, mixing=mixing)
         for mixing in (Mixing(), Mixing(cutmix=1.0))
     )
     changed = 0
@@ -188,7 +189,7 @@ def test_a_damaged_partner_is_named(tmp_path: Path) -> None:
     broken = data.splits["train"][1].image
     broken.write_bytes(broken.read_bytes()[:200])
     recipe = Recipe(data=DataRecipe(height=32, width=32))
-    pictures = Pictures(data.splits["train"], data.classes, recipe, LEVELS["none"], Mixing(mosaic=1.0))
+    pictures = Pictures(data.splits["train"], data.classes, recipe, LEVELS["none"], mixing=Mixing(mosaic=1.0))
     with pytest.raises(DataError, match=broken.name):
         for n in range(20):
             pictures[Draw(0, (n,), (32, 32))]

@@ -44,6 +44,38 @@ def test_an_any_size_engine_is_given_the_picture_itself(engine: Any) -> None:
     assert engine.seen == [(1, 77, 101, 3)]
 
 
+@pytest.mark.parametrize("size_hw", [(48, 64), (20, 30), (100, 150), (30, 300)])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_model_of_patches_answers_in_tiles_at_the_pictures_own_scale(
+    engine: Any, size_hw: tuple[int, int], classes: int
+) -> None:
+    names = ("background", "card", "hand")[:classes]
+    engine.facts = dataclasses.replace(engine.facts, tiled=True, classes=Classes(names=names))
+    image = np.random.default_rng(0).integers(0, 256, (*size_hw, 3), np.uint8)
+    prediction = Predictor(engine).predict(image)
+    # Where every tile answers alike, the blend is that answer: no resizing has touched it.
+    (exact,) = engine.probabilities(image[None])
+    assert prediction.probabilities is not None
+    np.testing.assert_allclose(prediction.probabilities, exact, atol=1e-6)
+    assert (prediction.class_map != engine.facts.classes.decode(exact)).mean() < 1e-3
+    np.testing.assert_allclose(prediction.confidence, engine.facts.classes.confidence(exact), atol=1e-6)
+    assert {shape[1:] for shape in engine.seen[:-1]} == {(48, 64, 3)}
+    assert prediction.milliseconds > 0
+
+
+def test_of_huge_pictures_no_probabilities_are_kept(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    image, truth = card(100, 150)
+    tiled = Predictor(engine, tile=True)
+    few = tiled.predict(image)
+    monkeypatch.setattr("segwright.predict.predictor.MOST_KEPT", 100 * 150 - 1)
+    many = tiled.predict(image)
+    assert few.probabilities is not None
+    assert many.probabilities is None
+    assert np.array_equal(few.class_map, many.class_map)
+    assert np.array_equal(few.confidence, many.confidence)
+    assert np.array_equal(many.class_map, truth)
+
+
 def test_the_threshold_is_the_models_unless_another_is_given(engine: Any) -> None:
     engine.facts = dataclasses.replace(engine.facts, threshold=0.7)
     image = np.full((48, 64, 3), 153, np.uint8)  # 0.6

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from segwright.data.loaders import Batch, Draw, Drawn, Pictures
+from segwright.data.loaders import Batch, Drawn, Pictures
+from segwright.data.order import Draw
 from segwright.errors import DataError, UserError
 from segwright.recipe import Recipe
 from segwright.training import fit
@@ -142,7 +143,7 @@ def test_skips_of_all_processes_are_joined(tmp_path: Path, monkeypatch: pytest.M
     import torch
 
     mine, other = Skips(tmp_path), Skips(tmp_path)
-    batch = Batch(torch.zeros(0), torch.zeros(0), ("x",), (("a", "why a"), ("b", "why b")))
+    batch = Batch(torch.zeros(0), torch.zeros(0), ("x",), skipped=(("a", "why a"), ("b", "why b")))
     for skips in (mine, mine, other):
         skips._note(batch)
     other._note(batch._replace(skipped=(("c", "why c"),)))

@@ -13,7 +13,8 @@ from segwright import metrics
 from segwright.classes import Classes
 from segwright.data.augment import Variation
 from segwright.data.layouts import find_dataset
-from segwright.data.loaders import Draw, Pairs, Pictures, Splits, stack
+from segwright.data.loaders import Pairs, Pictures, Splits, stack
+from segwright.data.order import Draw
 from segwright.models.catalogue import build
 from segwright.training.losses import build_loss
 from segwright.training.pace import Pace

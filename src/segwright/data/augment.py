@@ -22,6 +22,7 @@ import cv2
 import numpy as np
 
 from segwright.classes import IGNORED
+from segwright.data.patches import patch_placement
 from segwright.errors import RecipeError
 from segwright.preprocess import placement
 from segwright.recipe import Fit, Level, Recipe
@@ -257,6 +258,7 @@ def augmented(
     seed: tuple[int, ...],
     *,
     window: Window | None = None,
+    patch: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """One training sample at the network's size.
 
@@ -268,6 +270,7 @@ def augmented(
         variation: how far it may vary; `Variation()` only places it.
         seed: everything random follows from these numbers.
         window: compute only this part of the result; its place and colours are those of the whole.
+        patch: fill the result with a random square of this side, and vary it about its middle; 0 places the whole picture.
 
     Returns:
         image (*size_hw, 3) uint8 and class map (*size_hw) uint8 (of the window's size where one is given), both new
@@ -275,7 +278,9 @@ def augmented(
     """
     rng = np.random.default_rng(seed)
     top, left, height, width = window or (0, 0, *size_hw)
-    matrix = _warp(rng.random(GEOMETRIC).tolist(), image.shape[:2], size_hw, fit, variation)
+    picture_hw = class_map.shape[0], class_map.shape[1]
+    placed = patch_placement(class_map, size_hw, patch, seed) if patch else placement(*picture_hw, size_hw, fit)
+    matrix = _warp(rng.random(GEOMETRIC).tolist(), placed, size_hw, variation)
     if window:
         matrix = _moved(-left, -top) @ matrix
     seen, labels = _warped(image, class_map, matrix, height, width)
@@ -290,9 +295,11 @@ def augmented(
     return seen, labels
 
 
-def _warp(u: list[float], image_hw: tuple[int, int], size_hw: tuple[int, int], fit: Fit, v: Variation) -> np.ndarray:
+def _warp(
+    u: list[float], placed: tuple[tuple[float, float], tuple[float, float]], size_hw: tuple[int, int], v: Variation
+) -> np.ndarray:
     """(3, 3) float64 from picture pixels to placed pixels (x, y, 1), pixel centres at whole numbers as OpenCV has them."""
-    (scale_y, margin_y), (scale_x, margin_x) = placement(*image_hw, size_hw, fit)
+    (scale_y, margin_y), (scale_x, margin_x) = placed
     height, width = size_hw
     # From picture to frame, counted from the middle of the frame; a crop is enlarged until it fills the frame.
     share, stretch = _between(u[0], v.crop), (1.0 + v.aspect) ** _either_way(u[1], 1.0)

@@ -129,9 +129,7 @@ class Pictures(Dataset[Drawn]):
             number, pair, unread = self._readable(int(self.shown[which]), seed, draw.size_hw)
             used[which] = number
             bad.update(unread)
-            return augmented(
-                *pair, draw.size_hw, data.fit, self.variation, seed, window=window, patch=data.patch_size
-            )
+            return augmented(*pair, draw.size_hw, data.fit, self.variation, seed, window=window, patch=data.patch_size)
 
         image, class_map, places = composed(draw.which, draw.seed, draw.size_hw, len(self), self.mixing, look)
         keys = [self.samples[used[place]].key for place in places if place in used]

@@ -177,6 +177,11 @@ def as_packed(recipe: Recipe, dataset: Dataset) -> Recipe:
     if dataset.shrunk_to is None:
         return recipe
     height, width, fit = dataset.shrunk_to
+    if recipe.data.patch_size:
+        raise RecipeError(
+            f"{dataset.root} holds pictures shrunk to {width}x{height}, and --patch-size takes them as they were; pack the data set "
+            "again without --decoded."
+        )
     if recipe.data.width and (recipe.data.size_hw, recipe.data.fit) != ((height, width), fit):
         raise RecipeError(
             f"{dataset.root} holds pictures decoded for --width {width} --height {height} --fit {fit}; train at that size, "
@@ -259,7 +264,8 @@ def _contents(
         if decoded is None or sample.mask is None:
             return original(sample)
         image, class_map = read_shrunk(sample, classes, decoded)
-        if shrunk_hw(*class_map.shape, decoded) != class_map.shape:
+        height, width = class_map.shape
+        if shrunk_hw(height, width, decoded) != (height, width):
             raise DataError(
                 f"{sample.image} is too narrow to be decoded for {decoded.data.width}x{decoded.data.height}; "
                 "leave it out, or pack without --decoded."

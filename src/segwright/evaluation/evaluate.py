@@ -389,6 +389,7 @@ def _model_facts(predictor: Predicts, model_file: Path | None, recipe: Mapping[s
         "size_hw": list(size) if size is not None else None,
         "any_size": getattr(facts, "any_size", None),
         "fit": getattr(facts, "fit", None),
+        "tiled": getattr(predictor, "tiled", None),
         "precision": getattr(facts, "precision", None),
         "threshold": getattr(predictor, "threshold", getattr(facts, "threshold", None)),
         "recipe": without_folders(recipe) if recipe is not None else None,

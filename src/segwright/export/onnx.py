@@ -115,9 +115,14 @@ def deployed_facts(checkpoint: Checkpoint, *, any_size: bool) -> ModelFacts:
     """What an exported file of this checkpoint says about itself; nothing depends on the time, so files are repeatable.
 
     Raises:
-        ModelError: the recipe has no size yet.
+        ModelError: the recipe has no size yet, or any size is asked of a model that was trained on patches.
     """
     facts = ModelFacts.of(checkpoint)
+    if facts.tiled and any_size:
+        raise ModelError(
+            f"{facts.name} was trained on patches of {facts.size_hw[1]} pixels, and an any-size file would scale pictures down to that; "
+            "export it without --any-size: segwright then cuts pictures of any size into tiles."
+        )
     return ModelFacts(
         name=facts.name,
         classes=facts.classes,
@@ -125,6 +130,7 @@ def deployed_facts(checkpoint: Checkpoint, *, any_size: bool) -> ModelFacts:
         fit=facts.fit,
         threshold=facts.threshold,
         any_size=any_size,
+        tiled=facts.tiled,
         precision=facts.precision,
         provenance={
             **facts.provenance,
@@ -151,7 +157,7 @@ def write_facts(model: Any, facts: ModelFacts, **more: str) -> None:
         "names": ", ".join(facts.classes.names),
         "colours": ", ".join("#{:02x}{:02x}{:02x}".format(*rgb) for rgb in facts.classes.colours),
         "size": f"{width}x{height} (width x height){', placed inside: give any size' if facts.any_size else ''}",
-        "fit": facts.fit,
+        "fit": "tiles of this size, at the picture's own scale" if facts.tiled else facts.fit,
         "threshold": f"{facts.threshold:g}",
         "licence": _licence(facts.provenance),
     } | more

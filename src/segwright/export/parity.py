@@ -24,7 +24,7 @@ from segwright import __version__, checkpoint, metrics
 from segwright.classes import Classes
 from segwright.data.sample import Sample, read_image, read_pair
 from segwright.engines import OnnxEngine, PyTorchEngine
-from segwright.errors import DataError, GateError, ModelError
+from segwright.errors import DataError, GateError
 from segwright.export.onnx import OPSET, deployed_facts, export_onnx, write_facts
 from segwright.outputs import file_being_written, require_writable, write_bytes, write_text
 from segwright.predict.predictor import Prediction, Predictor
@@ -258,8 +258,10 @@ def _worst_panel(reference: Predictor, candidate: Predictor, sample: Sample) -> 
 
 def _difference(one: Prediction, other: Prediction) -> float:
     if one.probabilities is None or other.probabilities is None:
-        raise ModelError("Both must give probabilities to be compared; name a run folder and an exported file.")
-    largest = float(np.abs(one.probabilities - other.probabilities).max())
+        # Of very large pictures in tiles only the chosen class's probability is kept.
+        largest = float(np.abs(one.confidence - other.confidence).max())
+    else:
+        largest = float(np.abs(one.probabilities - other.probabilities).max())
     if not math.isfinite(largest):
         # Two networks that answer NaN everywhere would otherwise agree perfectly.
         raise GateError("A network answered with something that is no number (NaN); train or export the model again.")

@@ -1,4 +1,7 @@
-"""Prediction, and the Predictor that makes one: place the picture, run the engine, undo the placement, decode."""
+"""Prediction, and the Predictor that makes one: place the picture, run the engine, undo the placement, decode.
+
+A model that was trained on patches is given tiles of the picture instead, and its answers are blended (`tiling.blended`).
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,10 @@ from numpy.typing import NDArray
 from segwright.classes import Classes
 from segwright.engines import Engine, open_engine
 from segwright.errors import UserError
+from segwright.tiling import blended
+
+MOST_KEPT = 1 << 28
+"""Probabilities of a tiled picture, 1 GiB; of larger pictures only class map and confidence are kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +35,8 @@ class Prediction:
     classes: Classes
     key: str = ""
     probabilities: NDArray[np.float32] | None = None
-    """(channels, H, W), 0..1; one channel for two classes. None where a predictor has none to give."""
+    """(channels, H, W), 0..1; one channel for two classes. None where a predictor has none to give, as for tiled pictures
+    with more than `MOST_KEPT` of them."""
 
 
 class Predictor:
@@ -37,13 +45,16 @@ class Predictor:
     Args:
         engine: what runs the network.
         threshold: least probability of class 1 (two classes only), 0..1; None takes the model's own.
+        tile: cut pictures into tiles of the model's size at their own scale, whatever it was trained on. A model that was trained
+            on patches always does.
 
     Raises:
         UserError: the threshold is not a probability.
     """
 
-    def __init__(self, engine: Engine, *, threshold: float | None = None) -> None:
+    def __init__(self, engine: Engine, *, threshold: float | None = None, tile: bool = False) -> None:
         self.engine = engine
+        self.tiled = tile or engine.facts.tiled
         self.threshold = engine.facts.threshold if threshold is None else threshold
         if not 0.0 <= self.threshold <= 1.0:
             raise UserError(f"The threshold is a probability between 0 and 1, not {threshold}.")
@@ -68,17 +79,37 @@ class Predictor:
         """
         require_rgb(image)
         started = time.perf_counter()
-        probabilities = self._probabilities(image)
-        class_map = self.classes.decode(probabilities, self.threshold)
-        milliseconds = (time.perf_counter() - started) * 1000.0
+        if self.tiled:
+            class_map, confidence, probabilities = self._by_tiles(image)
+            milliseconds = (time.perf_counter() - started) * 1000.0
+        else:
+            probabilities = self._probabilities(image)
+            class_map = self.classes.decode(probabilities, self.threshold)
+            milliseconds = (time.perf_counter() - started) * 1000.0
+            confidence = self.classes.confidence(probabilities, self.threshold)
         return Prediction(
             class_map=class_map,
-            confidence=self.classes.confidence(probabilities, self.threshold),
+            confidence=confidence,
             milliseconds=milliseconds,
             classes=self.classes,
             key=key,
             probabilities=probabilities,
         )
+
+    def _by_tiles(
+        self, image: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32] | None]:
+        """Class map, confidence and, where they are not too many, probabilities, all decoded block by block."""
+        size_hw, channels = image.shape[:2], self.classes.channels
+        class_map, confidence = np.empty(size_hw, np.uint8), np.empty(size_hw, np.float32)
+        few = channels * class_map.size <= MOST_KEPT
+        probabilities = np.empty((channels, *size_hw), np.float32) if few else None
+        for rows, columns, values in blended(image, self.engine.facts.size_hw, self.engine.probabilities):
+            class_map[rows, columns] = self.classes.decode(values, self.threshold)
+            confidence[rows, columns] = self.classes.confidence(values, self.threshold)
+            if probabilities is not None:
+                probabilities[:, rows, columns] = values
+        return class_map, confidence, probabilities
 
     def _probabilities(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         facts = self.engine.facts
@@ -91,19 +122,20 @@ class Predictor:
         return unplace_map(self.engine.probabilities(placed[None])[0], (height, width), facts.fit)
 
 
-def load(path: Path | str, *, threshold: float | None = None, **options: Any) -> Predictor:
+def load(path: Path | str, *, threshold: float | None = None, tile: bool = False, **options: Any) -> Predictor:
     """The predictor of a trained or exported model; `segwright.load`.
 
     Args:
         path: a run folder, a .safetensors checkpoint or an .onnx file.
         threshold: as in `Predictor`.
+        tile: as in `Predictor`.
         options: `device` and `threads`, as in `engines.open_engine`.
 
     Raises:
         ModelError: nothing usable there.
         MissingExtraError: the model's engine is not installed.
     """
-    return Predictor(open_engine(Path(path), **options), threshold=threshold)
+    return Predictor(open_engine(Path(path), **options), threshold=threshold, tile=tile)
 
 
 def require_rgb(image: Any) -> None:

@@ -355,13 +355,18 @@ def refuse_unhealthy(dataset: Dataset, *, skip_bad: bool = False) -> None:
 
 
 def with_size(recipe: Recipe, samples: tuple[Sample, ...]) -> Recipe:
-    """The recipe with an input size: its own, else the commonest size of the pictures, at most `AUTOMATIC_AREA`.
+    """The recipe with an input size: its own or its patch's, else the commonest size of the pictures, at most `AUTOMATIC_AREA`.
 
     Args:
         recipe: size 0 means automatic.
         samples: training pictures; at most 200 of them are asked for their size.
+
+    Raises:
+        DataError: no pictures.
+        RecipeError: patches larger than any of them.
     """
-    if recipe.data.width:
+    patch = recipe.data.patch_size
+    if recipe.data.width and not patch:
         return recipe
     if not samples:
         raise DataError("There is no training picture with a mask; see what is missing with: segwright check DATA")
@@ -369,6 +374,9 @@ def with_size(recipe: Recipe, samples: tuple[Sample, ...]) -> Recipe:
     sizes = Counter(size for s in asked if (size := _size_hw(s, recipe)))
     if not sizes:
         raise DataError(f"None of {len(asked)} training pictures can be read; see why with: segwright check DATA")
+    if patch:
+        _require_pictures_for(patch, list(sizes))
+        return recipe.with_settings(height=patch, width=patch)
     height, width = sizes.most_common(1)[0][0]
     scale = min(1.0, (AUTOMATIC_AREA / (height * width)) ** 0.5)
     height, width = (max(round(side * scale / SIZE_MULTIPLE), 1) * SIZE_MULTIPLE for side in (height, width))
@@ -382,6 +390,20 @@ def _size_hw(sample: Sample, recipe: Recipe) -> tuple[int, int] | None:
         if recipe.data.skip_bad:
             return None
         raise
+
+
+def _require_pictures_for(patch: int, sizes: list[tuple[int, int]]) -> None:
+    """Refuse patches that no picture can fill in either direction.
+
+    Raises:
+        RecipeError: all pictures looked at, at most 200, are smaller.
+    """
+    height, width = max(sizes, key=max)
+    if max(height, width) < patch:
+        raise RecipeError(
+            f"--patch-size {patch} is larger than every training picture (the largest is {width}x{height}), so that part of every "
+            f"patch would be black; use at most {max(height, width)}, or --width and --height to have pictures enlarged."
+        )
 
 
 def provenance(dataset: Dataset, splits: Splits, pace: Pace) -> dict[str, Any]:
@@ -407,8 +429,9 @@ def describe(network: Network, dataset: Dataset, splits: Splits, recipe: Recipe,
     """Two lines that say what is about to be trained, on what and how."""
     millions = sum(p.numel() for p in network.parameters()) / 1e6
     length = f"{recipe.fit.minutes:g} minutes" if recipe.fit.minutes else f"{recipe.fit.epochs} epochs"
+    size = f"{'patches of ' if recipe.data.patch_size else ''}{recipe.data.width}x{recipe.data.height}"
     names = ", ".join(dataset.classes.names[:12]) + (" ..." if len(dataset.classes) > 12 else "")
     return (
-        f"{recipe.model.model}, {millions:.2f} M parameters, {recipe.data.width}x{recipe.data.height}, {length}, {pace.why}\n"
+        f"{recipe.model.model}, {millions:.2f} M parameters, {size}, {length}, {pace.why}\n"
         f"{len(splits.train)} pictures to learn from, {len(splits.val)} to check with; classes: {names}"
     )

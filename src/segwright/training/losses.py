@@ -21,7 +21,8 @@ from rich.console import Console
 from torch.nn import functional as F
 
 from segwright.classes import IGNORED, Classes
-from segwright.data.loaders import Batch, Draw, Pairs
+from segwright.data.loaders import Batch, Pairs
+from segwright.data.order import Draw
 from segwright.errors import RecipeError
 from segwright.recipe import Recipe
 

@@ -25,7 +25,8 @@ from rich.console import Console
 from torch import nn
 
 from segwright.classes import Classes
-from segwright.data.loaders import Batch, Draw, Pairs, stack
+from segwright.data.loaders import Batch, Pairs, stack
+from segwright.data.order import Draw
 from segwright.errors import RecipeError
 from segwright.outputs import write_text
 from segwright.recipe import Recipe

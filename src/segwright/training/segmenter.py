@@ -16,11 +16,13 @@ import torch
 from torch import nn
 
 from segwright import metrics
-from segwright.classes import Classes
-from segwright.data.loaders import Batch, Draw, Pairs, stack
+from segwright.classes import IGNORED, Classes
+from segwright.data.loaders import Batch, Pairs, stack
+from segwright.data.order import Draw
 from segwright.errors import OutputError, UserError
 from segwright.models.catalogue import Network
 from segwright.recipe import Recipe
+from segwright.tiling import blended
 from segwright.training import replay
 from segwright.training.losses import batch_loss, build_loss
 from segwright.training.optimisers import build_optimiser
@@ -277,16 +279,42 @@ class Segmenter(L.LightningModule):
             yield stack([pictures[draw] for draw in draws]).images.to(self.device).float().div_(255.0)
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
-        """Count pixel pairs at the network's size (`evaluate` measures at the pictures' own)."""
-        logits = self._logits(self.measured, batch.images)
-        self._losses += [float(self.loss(logits, batch.class_maps))] * len(batch.keys)
-        probabilities = self.classes.probabilities(logits).cpu().numpy()
+        """Count pixel pairs: at the network's size (`evaluate` measures at the pictures' own), or tile by tile at the pictures' own."""
+        predictions, loss = self._by_tiles(batch) if self.recipe.data.patch_size else self._placed(batch)
+        self._losses += [loss] * len(batch.keys)
         truths = batch.class_maps.cpu().numpy()
-        for key, image, truth, answer in zip(batch.keys, batch.images, truths, probabilities, strict=True):
-            prediction = self.classes.decode(answer)
+        for key, image, truth, prediction in zip(batch.keys, batch.images, truths, predictions, strict=True):
             counts = metrics.confusion(truth, prediction, len(self.classes))
             self._counts += counts
             self.tally.add(key, image, truth, prediction, counts)
+
+    def _placed(self, batch: Batch) -> tuple[list[np.ndarray], float]:
+        """Class maps and loss of a batch of the network's size."""
+        logits = self._logits(self.measured, batch.images)
+        probabilities = self.classes.probabilities(logits).cpu().numpy()
+        return [self.classes.decode(answer) for answer in probabilities], float(self.loss(logits, batch.class_maps))
+
+    def _by_tiles(self, batch: Batch) -> tuple[list[np.ndarray], float]:
+        """Class map and loss of one whole picture, answered as `Predictor` answers it; the loss is a mean over blocks of tiles."""
+        truth, class_map = batch.class_maps[0], np.empty(tuple(batch.class_maps.shape[1:]), np.uint8)
+
+        def run(patches: np.ndarray) -> np.ndarray:
+            images = torch.from_numpy(patches).permute(0, 3, 1, 2).to(self.device)
+            probabilities = self.classes.probabilities(self._logits(self.measured, images))
+            return np.asarray(probabilities.cpu().numpy())
+
+        total = labelled = 0.0
+        image = batch.images[0].permute(1, 2, 0).cpu().numpy()
+        for rows, columns, values in blended(image, self.recipe.data.size_hw, run, batch_size=self.pairs.batch_size):
+            class_map[rows, columns] = self.classes.decode(values)
+            here = truth[rows, columns][None]
+            count = int((here != IGNORED).sum())
+            if count:
+                # Blended probabilities have no logits of their own; these are logits that give them.
+                sure = torch.from_numpy(values)[None].to(self.device).clamp(1e-6, 1 - 1e-6)
+                logits = sure.logit() if self.classes.channels == 1 else sure.log()
+                total, labelled = total + count * float(self.loss(logits, here)), labelled + count
+        return [class_map], total / labelled if labelled else 0.0
 
     def on_validation_epoch_end(self) -> None:
         """Scores of this check, over all processes."""
