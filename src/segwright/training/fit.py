@@ -417,7 +417,7 @@ def provenance(dataset: Dataset, splits: Splits, pace: Pace) -> dict[str, Any]:
         "precision": pace.precision,
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "segwright": __version__,
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),  # its own type is not plain text, and could not be read back from a state
         "python": platform.python_version(),
         "cores": os.cpu_count() or 1,
         "threads": torch.get_num_threads(),
