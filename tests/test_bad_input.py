@@ -462,7 +462,7 @@ def test_a_bad_recipe(text: str | None, good_data: Path, tmp_path: Path, monkeyp
     "settings",
     [
         ("--precision", "fp16", "--device", "cpu"),
-        ("--loss", "focal"),
+        ("--loss", "focul"),
         ("--loss", ""),
         ("--model", "resnet"),
         ("--model", "Unet", "--encoder", "nope"),

@@ -189,7 +189,7 @@ def pack(
 
     said = {"width": width, "height": height, "fit": fit, "mask_suffix": mask_suffix or None}
     given = {name: value for name, value in said.items() if value is not None}
-    chosen = _recipe(recipe_name, NOTHING_SAID).with_settings(**given)
+    chosen = _recipe(recipe_name, given)
     packed = workflows.pack(
         data, out, decoded=decoded, recipe=chosen, shard_mb=shard_mb, classes_csv=classes, console=_console()
     )

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from segwright.classes import Classes
 from segwright.data import cache
 from segwright.data.augment import LEVELS, Variation
 from segwright.data.layouts import Dataset, find_dataset
-from segwright.data.loaders import Pairs, Pictures, Splits
+from segwright.data.loaders import Pairs, Pictures, Splits, read_shrunk
 from segwright.data.order import Draw
-from segwright.data.sample import Sample, read_pair
+from segwright.data.sample import Sample
 from segwright.errors import RecipeError
 from segwright.recipe import DataRecipe, FitRecipe, Recipe
 from tests.tiny import draw_pair, make_dataset, write_mask
@@ -45,11 +46,11 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Keys of the samples that were decoded, in order."""
     keys: list[str] = []
 
-    def counted(sample: Sample, classes: Any) -> tuple[np.ndarray, np.ndarray]:
+    def counted(sample: Sample, classes: Classes, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
         keys.append(sample.key)
-        return read_pair(sample, classes)
+        return read_shrunk(sample, classes, recipe)
 
-    monkeypatch.setattr("segwright.data.loaders.read_pair", counted)
+    monkeypatch.setattr("segwright.data.loaders.read_shrunk", counted)
     return keys
 
 

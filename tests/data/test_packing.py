@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import http.server
+import itertools
 import json
 import os
 import re
@@ -21,7 +22,6 @@ from segwright.classes import read_classes_csv
 from segwright.data import shards
 from segwright.data.layouts import Dataset, find_dataset
 from segwright.data.loaders import Pairs, Splits, shrunk_hw
-from segwright.data.order import Order
 from segwright.data.sample import read_image, read_mask, read_pair
 from segwright.data.splits import divide
 from segwright.errors import DataError, OutputError, RecipeError
@@ -222,7 +222,6 @@ def test_two_machines_read_together_what_one_reads(packed: Path, monkeypatch: py
     """Each takes its slice of the order, and reads the bytes of that slice only."""
     dataset = find_dataset(packed)
     samples = dataset.splits["train"]
-    order = [draw.which for draw in Order(len(samples), 7, (64, 64), 4)]
     asked: list[Path] = []
 
     def counted(path: Path) -> bytes:
@@ -230,17 +229,24 @@ def test_two_machines_read_together_what_one_reads(packed: Path, monkeypatch: py
         return shards.read_file(path)
 
     monkeypatch.setattr("segwright.data.sample.read_file", counted)
-    whole = [read_pair(samples[n], dataset.classes) for n in order]
-    asked.clear()
-    parts = []
-    for rank in (0, 1):
-        mine = order[rank::2]
-        parts.append([read_pair(samples[n], dataset.classes) for n in mine])
-        assert asked == [path for n in mine for path in (samples[n].image, samples[n].mask)]
+    data = DataRecipe(width=64, height=64, cache="none")
+
+    def read(rank: int, world: int, batch_size: int) -> list[Path]:
+        recipe = Recipe(data=data, fit=FitRecipe(batch_size=batch_size))
+        pairs = Pairs(Splits(samples, samples[:1]), dataset.classes, recipe, "cpu", world)
+        pairs.order.rank = rank
         asked.clear()
-    for position, pair in enumerate(whole):
-        other = parts[position % 2][position // 2]
-        assert all(np.array_equal(a, b) for a, b in zip(pair, other, strict=True))
+        drawn = list(itertools.islice(pairs.order, 3 * pairs.batch_size))
+        for draw in drawn:
+            pairs.train_pictures[draw]
+        return list(asked)
+
+    alone = read(0, 1, 4)
+    each = [read(rank, 2, 2) for rank in (0, 1)]
+    files = 2 * 2  # pictures and masks of a batch
+    dealt = [path for start in range(0, 3 * files, files) for mine in each for path in mine[start : start + files]]
+    assert len(alone) == 6 * files
+    assert dealt == alone
 
 
 # --- over a network ----------------------------------------------------------------------------------------------------

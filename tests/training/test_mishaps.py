@@ -90,10 +90,10 @@ def test_nothing_to_skip_says_nothing(data: Path, tmp_path: Path) -> None:
 
 
 def test_only_bad_pictures_are_an_error(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(sample: Any, classes: Any) -> Any:
+    def broken(sample: Any, classes: Any, recipe: Any) -> Any:
         raise DataError(f"{sample.image} is damaged.")
 
-    monkeypatch.setattr("segwright.data.loaders.read_pair", broken)
+    monkeypatch.setattr("segwright.data.loaders.read_shrunk", broken)
     said = refused("train", data, "--out", tmp_path / "run", *FLAGS, "--skip-bad")
     assert "None of the 8 training pictures can be read" in said
 

@@ -29,7 +29,7 @@ from segwright.data.splits import divide
 from segwright.errors import DataError, ModelError, RecipeError, UserError
 from segwright.models.catalogue import Network, build, require_possible
 from segwright.outputs import DATA_FILE, first_process, require_free, require_writable, write_text
-from segwright.recipe import SIZE_MULTIPLE, Recipe, read_yaml, to_yaml
+from segwright.recipe import SIZE_MULTIPLE, Recipe, to_yaml
 from segwright.training import loggers
 from segwright.training.keeper import Bar, Keeper
 from segwright.training.losses import with_weights
@@ -124,7 +124,7 @@ def resume(out: Path, *, console: Console | None = None, **changes: Any) -> Run:
         RecipeError: another number of devices than before.
     """
     state = load_state(out)
-    recipe = read_yaml(out / "recipe.yaml").with_settings(**changes)
+    recipe = Recipe.from_dict(state["recipe"]).with_settings(**changes)
     try:
         remembered = json.loads((out / DATA_FILE).read_text(encoding="utf-8"))
         kept = json.loads((out / "splits.json").read_text(encoding="utf-8"))
@@ -235,7 +235,7 @@ def carry_out(prepared: Prepared, out: Path, state: dict[str, Any] | None, conso
     tell_about_loading(pairs, out, console)
     with loggers.opened(recipe, out, plan, console) as listeners:
         facts = provenance(dataset, splits, segmenter.pace) | {"found_by_the_run": prepared.found}
-        keeper = Keeper(out, facts, listeners)
+        keeper = Keeper(out, facts, listeners, prepared.recipe)
         if state:
             keeper.restore(state["keeper"])
         run_lightning(segmenter, prepared.world, keeper, out, console)

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from segwright.checkpoint import Checkpoint
 from segwright.outputs import write_text
+from segwright.recipe import Recipe
 from segwright.training import panels
 from segwright.training.loggers import Loggers
 from segwright.training.segmenter import Segmenter
@@ -31,10 +32,11 @@ class Keeper(L.Callback):
         folder: of the run.
         provenance: goes into every checkpoint.
         loggers: are told each line and shown each panel.
+        recipe: as the run began with it; resuming takes it from the state, which is whole, and not from a file people may edit.
     """
 
-    def __init__(self, folder: Path, provenance: dict[str, Any], loggers: Loggers) -> None:
-        self.folder, self.provenance, self.loggers = folder, provenance, loggers
+    def __init__(self, folder: Path, provenance: dict[str, Any], loggers: Loggers, recipe: Recipe) -> None:
+        self.folder, self.provenance, self.loggers, self.recipe = folder, provenance, loggers, recipe
         self.best = -1.0
         self.checks_without_gain = 0
         self.rows: list[dict[str, float]] = []
@@ -112,7 +114,8 @@ class Keeper(L.Callback):
     def save_state(self, segmenter: Segmenter) -> None:
         """Write what `--resume` needs; every process must call this."""
         started = time.monotonic()
-        state = segmenter.state() | {"keeper": self.state(), "world": segmenter.trainer.world_size}
+        more = {"keeper": self.state(), "world": segmenter.trainer.world_size, "recipe": self.recipe.to_dict()}
+        state = segmenter.state() | more
         if segmenter.trainer.is_global_zero:
             save(self.folder, state)
         self.saved_at = time.monotonic()

@@ -29,6 +29,7 @@ PARTS = (
     "scores",
     "keeper",
     "world",
+    "recipe",
 )
 """What a state must hold; the segmenter, the plan and the keeper know what is in each."""
 
