@@ -120,7 +120,7 @@ def pack(
     found = health.check(dataset, progress=_shown(console))
     if decoded and not found.spoils:
         from segwright.data.splits import divide
-        from segwright.training.fit import with_size
+        from segwright.training.prepare import with_size
 
         dataset = replace(dataset, splits=divide(dataset, val_share=recipe.data.val_share, seed=recipe.fit.seed))
         recipe = with_size(recipe, dataset.splits["train"])

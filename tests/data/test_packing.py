@@ -28,6 +28,7 @@ from segwright.errors import DataError, OutputError, RecipeError
 from segwright.models import catalogue
 from segwright.recipe import DataRecipe, FitRecipe, Recipe, to_yaml
 from segwright.training import fit
+from segwright.training.prepare import with_size
 from tests.command import everything_below, refused, segwright, succeeded
 from tests.tiny import make_dataset
 from tests.training.tiny_network import NAME, build_tiny
@@ -103,7 +104,7 @@ def test_a_pack_is_its_folder(layout: str, notation: str, suffix: str, tmp_path:
     same_pictures(here, there)
     apart, again = divide(here, seed=3), divide(there, seed=3)
     assert {k: [s.key for s in v] for k, v in apart.items()} == {k: [s.key for s in v] for k, v in again.items()}
-    assert fit.with_size(Recipe(), apart["train"]) == fit.with_size(Recipe(), again["train"])
+    assert with_size(Recipe(), apart["train"]) == with_size(Recipe(), again["train"])
 
 
 def test_shards_are_ordinary_tar_files_with_the_original_bytes(folder: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from segwright.errors import DataError, OutputError, RecipeError, UserError
 from segwright.recipe import Recipe, read_yaml
 from segwright.training import fit
 from segwright.training.machines import chosen_device
+from segwright.training.prepare import with_size
 from segwright.training.segmenter import Segmenter
 from tests.command import succeeded
 from tests.tiny import make_dataset
@@ -194,7 +195,7 @@ def test_the_automatic_size() -> None:
     recipe = Recipe()
     assert recipe.data.size_hw == (0, 0)
     with pytest.raises(DataError, match="segwright check"):
-        fit.with_size(recipe, ())
+        with_size(recipe, ())
 
 
 @pytest.mark.parametrize(
@@ -214,8 +215,8 @@ def test_the_automatic_size_follows_the_pictures(
     from segwright.data.sample import Sample
 
     samples = tuple(Sample(p.stem, p) for p in sorted(data.glob("*.png")))
-    assert fit.with_size(Recipe(), samples).data.size_hw == expected
-    assert fit.with_size(tiny_recipe(), samples) == tiny_recipe()
+    assert with_size(Recipe(), samples).data.size_hw == expected
+    assert with_size(tiny_recipe(), samples) == tiny_recipe()
 
 
 def test_the_advice_at_the_end_can_be_followed(tmp_path: Path) -> None:

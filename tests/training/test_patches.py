@@ -27,6 +27,7 @@ from segwright.recipe import DataRecipe, FitRecipe, ModelRecipe, Recipe
 from segwright.training import fit
 from segwright.training.pace import Pace
 from segwright.training.plan import Plan
+from segwright.training.prepare import with_size
 from segwright.training.segmenter import Segmenter
 from tests.command import everything_below, refused, succeeded
 from tests.tiny import draw_pair, make_dataset, write_mask
@@ -85,7 +86,7 @@ def test_a_run_at_half_size_and_with_an_average(large_data: Path, tmp_path: Path
 def segmenter_for(data: Path, recipe: Recipe) -> Segmenter:
     dataset = find_dataset(data)
     splits = Splits(dataset.splits["train"], dataset.splits["val"])
-    recipe = fit.with_size(recipe, splits.train)
+    recipe = with_size(recipe, splits.train)
     pairs = Pairs(splits, dataset.classes, recipe, "cpu")
     torch.manual_seed(0)
     network = build(recipe.model, dataset.classes.channels)
@@ -133,15 +134,15 @@ def test_a_picture_without_labels_has_no_loss(large_data: Path) -> None:
 def test_the_size_follows_the_patch(tmp_path: Path) -> None:
     data = make_dataset(tmp_path / "data", splits={"train": 3}, layout="pictures", size_hw=(40, 90))
     samples = tuple(Sample(p.stem, p) for p in sorted(data.glob("*.png")))
-    assert fit.with_size(patch_recipe(33), samples).data.size_hw == (33, 33)
-    assert fit.with_size(patch_recipe(90), samples).data.size_hw == (90, 90)  # wide enough, if not high enough
+    assert with_size(patch_recipe(33), samples).data.size_hw == (33, 33)
+    assert with_size(patch_recipe(90), samples).data.size_hw == (90, 90)  # wide enough, if not high enough
     with pytest.raises(RecipeError, match=r"larger than every training picture \(the largest is 90x40\).*at most 90"):
-        fit.with_size(patch_recipe(91), samples)
+        with_size(patch_recipe(91), samples)
     # Also where a saved recipe brings its size with it.
     with pytest.raises(RecipeError, match="larger than every training picture"):
-        fit.with_size(patch_recipe(128, width=128, height=128), samples)
+        with_size(patch_recipe(128, width=128, height=128), samples)
     with pytest.raises(DataError, match="segwright check"):
-        fit.with_size(patch_recipe(), ())
+        with_size(patch_recipe(), ())
 
 
 def test_the_command_line_from_patches_to_predictions(large_data: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from segwright.data.layouts import find_dataset
 from segwright.data.loaders import Batch, Pairs, Splits
 from segwright.data.splits import divide
 from segwright.recipe import Recipe
-from segwright.training.fit import refuse_unhealthy, with_size
+from segwright.training.prepare import refuse_unhealthy, with_size
 
 BATCHES = 2
 MOST_SAMPLES = 24

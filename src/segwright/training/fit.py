@@ -7,8 +7,6 @@ import logging
 import os
 import time
 import warnings
-from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,36 +16,25 @@ import torch
 from rich.console import Console
 
 from segwright import __version__
-from segwright.data import health
 from segwright.data.augment import KEPT, LEVELS, variation_of, variation_yaml
 from segwright.data.layouts import Dataset, find_dataset
 from segwright.data.loaders import Pairs, Splits
 from segwright.data.packing import as_packed
-from segwright.data.sample import Sample, image_size_hw
 from segwright.data.shards import url_of
 from segwright.data.splits import divide
-from segwright.errors import DataError, ModelError, RecipeError, UserError
-from segwright.models.catalogue import Network, build, require_possible
+from segwright.errors import ModelError, UserError
+from segwright.models.catalogue import Network, require_possible
 from segwright.outputs import DATA_FILE, first_process, require_free, require_writable, write_text
-from segwright.recipe import SIZE_MULTIPLE, Recipe, to_yaml
+from segwright.recipe import Recipe, to_yaml
 from segwright.training import loggers
 from segwright.training.keeper import Bar, Keeper
-from segwright.training.losses import with_weights
-from segwright.training.lr_finder import with_lr
-from segwright.training.machines import chosen_device, share_cores, trainer_settings, world_of
+from segwright.training.machines import trainer_settings
 from segwright.training.mishaps import Skips, in_one_sentence
-from segwright.training.pace import Pace, choose, keep_memory
-from segwright.training.plan import Plan
+from segwright.training.pace import Pace
+from segwright.training.prepare import Prepared, parts_as_before, prepare, refuse_unhealthy, speaking, with_size
 from segwright.training.segmenter import Segmenter
-from segwright.training.start import load_start, refuse_lonely_batch
 from segwright.training.state import NAME as STATE_NAME
 from segwright.training.state import load as load_state
-
-SKIPPABLE = frozenset({"too_many_pixels", "unreadable_picture", "unreadable_mask", "size_differs"})
-"""Findings about single pairs that --skip-bad leaves out."""
-
-AUTOMATIC_AREA = 480 * 640
-"""Largest automatic input, pixels; larger data is scaled down unless the user asks for more."""
 
 
 @dataclass(frozen=True)
@@ -133,88 +120,8 @@ def resume(out: Path, *, console: Console | None = None, **changes: Any) -> Run:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{out} is no run that can be resumed ({error}); train again from the start.") from error
     dataset = find_dataset(data, classes_csv=classes_csv, mask_suffix=recipe.data.mask_suffix)
-    prepared = prepare(dataset, _parts_as_before(dataset, kept), recipe, out, console, state)
+    prepared = prepare(dataset, parts_as_before(dataset, kept), recipe, out, console, state)
     return carry_out(prepared, out, state, console)
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A run that is ready to begin, or to go on."""
-
-    dataset: Dataset
-    splits: Splits
-    recipe: Recipe
-    """With everything automatic settled; the segmenter's has the names of files only, without their folders."""
-    found: list[str]
-    """Settings that the run has found itself, such as `lr`."""
-    segmenter: Segmenter
-    world: int
-    """Processes that train together."""
-
-
-def prepare(
-    dataset: Dataset,
-    parts: Mapping[str, tuple[Sample, ...]],
-    recipe: Recipe,
-    out: Path,
-    console: Console | None,
-    state: dict[str, Any] | None = None,
-) -> Prepared:
-    """Build the network and everything that carries it through a training.
-
-    Args:
-        dataset: its classes.
-        parts: train and val.
-        recipe: with a size.
-        out: folder of the run, not yet made.
-        console: where progress is shown; None is silent.
-        state: of a run that is resumed.
-
-    Raises:
-        RecipeError: settings that contradict the data or the machine.
-        ModelError: weights that do not fit.
-    """
-    console = _speaking(console)
-    splits, classes = Splits(parts["train"], parts["val"]), dataset.classes
-    device = chosen_device(recipe)
-    world = world_of(recipe, device)
-    if state and world != state["world"]:
-        raise RecipeError(
-            f"The run was started with {state['world']} processes and would go on with {world}; give the same --devices and --nodes."
-        )
-    if device == "cpu":
-        share_cores(world, recipe.run.nodes)
-    L.seed_everything(recipe.fit.seed, verbose=False)
-    keep_memory()
-    network = build(recipe.model, classes.channels, load_weights=state is None).to(device)
-    if not state:
-        load_start(network, recipe.model, classes)
-    network.to(memory_format=torch.channels_last)
-    variation = variation_of(recipe, out if state else None)
-    found = [name for name in ("lr", "class_weights") if getattr(recipe.fit, name) == "auto"]
-    shown = not console.quiet and Console(stderr=True).is_terminal
-    pairs = Pairs(splits, classes, recipe, device, world, variation=variation, progress=shown)
-    if state:
-        pace = Pace(**state["pace"])
-    else:
-        pace = choose(network, classes.channels, recipe.data.size_hw, recipe.fit.precision, device)
-        recipe = with_weights(recipe, classes, pairs, console)
-        recipe = with_lr(recipe, network, classes, pairs, pace, out, console)
-    names = {key: Path(getattr(recipe.model, key)).name for key in ("weights", "load_model")}
-    # Folders of this machine stay here.
-    carried = recipe.with_settings(**names, augment=Path(recipe.data.augment).name, cache_dir="")
-    plan = Plan(carried, steps_per_epoch=pairs.order.batches_per_pass // recipe.fit.accumulate)
-    sizes = (plan.size_hw(0), recipe.data.size_hw)
-    refuse_lonely_batch(network, recipe.model, batch_size=pairs.batch_size, pictures=len(splits.train), sizes=sizes)
-    segmenter = Segmenter(network, classes, carried, pace, plan, pairs)
-    segmenter.folder = out
-    if state:
-        segmenter.restore(state)
-    return Prepared(dataset, splits, recipe, found, segmenter, world)
-
-
-def _speaking(console: Console | None) -> Console:
-    return console if console is not None and first_process() else Console(quiet=True)
 
 
 def carry_out(prepared: Prepared, out: Path, state: dict[str, Any] | None, console: Console | None) -> Run:
@@ -226,7 +133,7 @@ def carry_out(prepared: Prepared, out: Path, state: dict[str, Any] | None, conso
         state: of a run that is resumed.
         console: where progress is shown; None is silent.
     """
-    console = _speaking(console)
+    console = speaking(console)
     segmenter, dataset, splits = prepared.segmenter, prepared.dataset, prepared.splits
     plan, pairs, recipe = segmenter.plan, segmenter.pairs, segmenter.recipe
     if state:
@@ -302,22 +209,6 @@ def run_lightning(segmenter: Segmenter, world: int, keeper: Keeper, out: Path, c
         console.print(said, soft_wrap=True, highlight=False)
 
 
-def _parts_as_before(dataset: Dataset, kept: dict[str, list[str]]) -> dict[str, tuple[Sample, ...]]:
-    """The splits a run began with, found again in its data.
-
-    Raises:
-        DataError: pictures are missing now; the first is named.
-    """
-    there = {sample.key: sample for samples in dataset.splits.values() for sample in samples if sample.mask}
-    wanted = {key for part in ("train", "val") for key in kept.get(part, [])}
-    if missing := sorted(wanted - there.keys()):
-        raise DataError(
-            f"{dataset.root} has changed since the run began: {len(missing)} of its pictures are missing, the first is {missing[0]}; "
-            "put them back, or train again."
-        )
-    return {part: tuple(there[key] for key in kept.get(part, [])) for part in ("train", "val")}
-
-
 def _own_words(error: UserError) -> str:
     """The sentence alone: what a loading process raises arrives as a whole traceback in the text of the same error."""
     return str(error).rpartition(f"{type(error).__name__}: ")[2].strip()
@@ -330,80 +221,6 @@ def tell_about_loading(pairs: Pairs, out: Path, console: Console) -> None:
     if pairs.shares is not None and first_process():
         write_text(out / "class_shares.csv", pairs.shares.to_csv())
         console.print(pairs.shares.table())
-
-
-def refuse_unhealthy(dataset: Dataset, *, skip_bad: bool = False) -> None:
-    """Run the quick part of the health check.
-
-    Args:
-        dataset: a pack passes: it was checked whole when it was made, and reading it all again over a network takes long.
-        skip_bad: whether pairs that cannot be read are left out by the training itself.
-
-    Raises:
-        DataError: something would spoil the training; all such findings are named.
-    """
-    if dataset.layout == "pack":
-        return
-    findings = health.check(dataset, quick=True, progress=False).findings
-    spoiling = [f for f in findings if f.severity == "spoils" and not (skip_bad and f.kind in SKIPPABLE)]
-    if spoiling:
-        raise DataError(
-            f"Training on {dataset.root} would give a meaningless model: "
-            + " ".join(f.message for f in spoiling)
-            + f" See everything with: segwright check {dataset.root}"
-        )
-
-
-def with_size(recipe: Recipe, samples: tuple[Sample, ...]) -> Recipe:
-    """The recipe with an input size: its own or its patch's, else the commonest size of the pictures, at most `AUTOMATIC_AREA`.
-
-    Args:
-        recipe: size 0 means automatic.
-        samples: training pictures; at most 200 of them are asked for their size.
-
-    Raises:
-        DataError: no pictures.
-        RecipeError: patches larger than any of them.
-    """
-    patch = recipe.data.patch_size
-    if recipe.data.width and not patch:
-        return recipe
-    if not samples:
-        raise DataError("There is no training picture with a mask; see what is missing with: segwright check DATA")
-    asked = samples[:: max(len(samples) // 200, 1)]
-    sizes = Counter(size for s in asked if (size := _size_hw(s, recipe)))
-    if not sizes:
-        raise DataError(f"None of {len(asked)} training pictures can be read; see why with: segwright check DATA")
-    if patch:
-        _require_pictures_for(patch, list(sizes))
-        return recipe.with_settings(height=patch, width=patch)
-    height, width = sizes.most_common(1)[0][0]
-    scale = min(1.0, (AUTOMATIC_AREA / (height * width)) ** 0.5)
-    height, width = (max(round(side * scale / SIZE_MULTIPLE), 1) * SIZE_MULTIPLE for side in (height, width))
-    return recipe.with_settings(height=height, width=width)
-
-
-def _size_hw(sample: Sample, recipe: Recipe) -> tuple[int, int] | None:
-    try:
-        return image_size_hw(sample.image)
-    except DataError:
-        if recipe.data.skip_bad:
-            return None
-        raise
-
-
-def _require_pictures_for(patch: int, sizes: list[tuple[int, int]]) -> None:
-    """Refuse patches that no picture can fill in either direction.
-
-    Raises:
-        RecipeError: all pictures looked at, at most 200, are smaller.
-    """
-    height, width = max(sizes, key=max)
-    if max(height, width) < patch:
-        raise RecipeError(
-            f"--patch-size {patch} is larger than every training picture (the largest is {width}x{height}), so that part of every "
-            f"patch would be black; use at most {max(height, width)}, or --width and --height to have pictures enlarged."
-        )
 
 
 def provenance(dataset: Dataset, splits: Splits, pace: Pace) -> dict[str, Any]:
