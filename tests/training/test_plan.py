@@ -94,18 +94,31 @@ def test_when_checks_are_made(settings: dict[str, int], expected: list[int]) -> 
     assert made == expected
 
 
-def test_checks_take_a_tenth_of_the_time_of_a_run_in_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checks_take_a_twentieth_of_the_time_of_a_run_in_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("segwright.training.plan.time.monotonic", lambda: 1000.0)
     plan = Plan(tiny_recipe(minutes=60.0), steps_per_epoch=50, started=1000.0)
     assert plan.check_at == 50, "nothing is known yet: the first check ends the first pass"
     plan.step = 50
     plan.plan_check(check_seconds=20.0, step_seconds=0.5)
-    assert plan.check_at == 50 + 360
+    assert plan.check_at == 50 + 760
     plan.plan_check(check_seconds=0.1, step_seconds=0.5)
     assert plan.check_at == 50 + 50, "no more often than passes"
     huge = Plan(tiny_recipe(minutes=60.0), steps_per_epoch=100_000, started=1000.0, step=500)
     huge.plan_check(check_seconds=1.0, step_seconds=0.5)
     assert huge.check_at == 500 + 100, "but within passes that last for hours"
+
+
+def test_no_check_shortly_before_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr("segwright.training.plan.time.monotonic", lambda: now)
+    plan = Plan(tiny_recipe(minutes=10.0), steps_per_epoch=50, started=1000.0, step=50)
+    now = 1210.0
+    plan.plan_check(check_seconds=10.0, step_seconds=0.5)
+    assert plan.check_at == 50 + 380, "390 seconds are left: a check after 190 of them, and the last one"
+    now = 1400.0
+    plan.step = 430
+    plan.plan_check(check_seconds=10.0, step_seconds=0.5)
+    assert plan.check_at == 430 + 401, "200 seconds are left: only the last one"
 
 
 def test_a_check_is_planned_no_further_than_the_pictures_grow(monkeypatch: pytest.MonkeyPatch) -> None:

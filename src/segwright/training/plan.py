@@ -11,8 +11,9 @@ from typing import Any
 from segwright.recipe import Recipe
 from segwright.training.schedules import factor
 
-LEAST_RATIO = 9.0
-"""In a run planned in minutes, learning takes at least this many times as long as checking."""
+LEAST_RATIO = 19.0
+"""In a run planned in minutes, learning takes at least this many times as long as checking: few pictures and few minutes
+make a tenth of the time a lot."""
 LEAST_STRETCH = 100
 """Steps between two checks of a run planned in minutes, at least, unless a pass is shorter."""
 
@@ -139,7 +140,11 @@ class Plan:
             # Steps become slower where the pictures become larger: look again then.
             change = 60 * fit.minutes * fit.small_share - self.seconds
             until = math.ceil(change / step_seconds) if change > 0 else wanted
-            self.check_at = self.step + max(min(wanted, until), min(per_pass, LEAST_STRETCH))
+            left = (60 * fit.minutes - self.seconds) / step_seconds
+            ahead = max(min(wanted, until), min(per_pass, LEAST_STRETCH))
+            # The run ends with a check; one shortly before it would cost time and tell nothing.
+            skipped = wanted <= until and ahead + wanted > left
+            self.check_at = self.step + (max(math.ceil(left), 0) + 1 if skipped else ahead)
         else:
             self.check_at = pass_ends
         if self.recipe.run.save_checkpoints:

@@ -26,6 +26,7 @@ from segwright.training.losses import batch_loss, build_loss
 from segwright.training.optimisers import build_optimiser
 from segwright.training.pace import Pace, computing
 from segwright.training.plan import Plan
+from segwright.training.rates import set_rate
 from segwright.training.tally import Tally
 
 RESTATE = 2
@@ -182,8 +183,7 @@ class Segmenter(L.LightningModule):
         """Set this step's learning rate."""
         if self.recipe.fit.minutes and self.trainer.world_size > 1:
             self.plan.told = self.trainer.strategy.broadcast(self.plan.before + time.monotonic() - self.plan.started)
-        for group in self.trainer.optimizers[0].param_groups:
-            group["lr"] = self.plan.learning_rate()
+        set_rate(self.trainer.optimizers[0], self.plan.learning_rate())
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_index: int) -> None:
         """Count the step and move the average of the weights."""
