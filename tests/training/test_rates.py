@@ -26,7 +26,7 @@ def test_layers_of_other_sizes_change_by_the_same_share() -> None:
     before = [layer.weight.detach().clone() for layer in (small, large)]
     optimiser = relative(torch.optim.AdamW([*small.parameters(), *large.parameters()], weight_decay=0.0))
     set_rate(optimiser, 1e-3)
-    (small.weight.sum() + large.weight.sum()).backward()
+    (small.weight.sum() + large.weight.sum()).backward()  # type: ignore[no-untyped-call]
     optimiser.step()
     after = [layer.weight.detach() for layer in (small, large)]
     changes = [float((new - old).norm() / old.norm()) for new, old in zip(after, before, strict=True)]
