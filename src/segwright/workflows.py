@@ -313,6 +313,7 @@ def quick_recipe(kind: str, minutes: float) -> Recipe:
         minutes=minutes,
         batch_size=8,
         lr=3e-3,
+        layer_lr="same",
         small_share=0.6,
         augment="light",
         ema=0.98,
