@@ -132,6 +132,8 @@ def test_refused_dicts_say_why(raw: dict[str, Any], said: str) -> None:
         ({"weight_decay": -0.1}, "--weight-decay"),
         ({"label_smoothing": 0.6}, "--label-smoothing"),
         ({"small_share": 0.95}, "--small-share"),
+        ({"small_share": 0.5, "middle_share": 0.5}, "--middle-share"),
+        ({"layer_lr": "own"}, "--layer-lr"),
         ({"clip": 0.0}, "--clip"),
         ({"ema": 1.0}, "--ema"),
         ({"patience": -1}, "--patience"),

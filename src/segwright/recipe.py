@@ -152,6 +152,8 @@ class FitRecipe:
     """auto: FP16 autocast on CUDA, bfloat16 on a CPU where a short trial shows a gain, else FP32."""
     small_share: float = 0.0
     """First share of the run that trains at half the size, four times as fast, 0..0.9."""
+    middle_share: float = 0.0
+    """Share of the run, after the small one, that trains at three quarters of the size; both together at most 0.9."""
     clip: float = 255.0
     """Largest gradient norm; larger ones are scaled down."""
     ema: float = 0.0
@@ -191,6 +193,10 @@ class FitRecipe:
         _refuse(self.weight_decay < 0, "--weight-decay must be 0 or more.")
         _refuse(not 0.0 <= self.label_smoothing <= 0.5, "--label-smoothing must be between 0 and 0.5.")
         _refuse(not 0.0 <= self.small_share <= 0.9, "--small-share is a share of the steps between 0 and 0.9.")
+        _refuse(
+            self.middle_share < 0 or self.small_share + self.middle_share > 0.9,
+            "--middle-share is a share of the steps, 0 or more; with --small-share it is at most 0.9.",
+        )
         _refuse(self.clip <= 0, "--clip must be positive.")
         _refuse(not 0.0 <= self.ema < 1.0, "--ema is a decay between 0 and 1, for example 0.99.")
         _refuse(not 0 <= self.seed < 2**32, f"--seed is a whole number from 0 to {2**32 - 1}, not {self.seed}.")
@@ -313,7 +319,7 @@ def _steady() -> FitRecipe:
 
     A CPU computes four pictures at a time as fast as eight, and twice as many steps learn more in the same minutes.
     """
-    return FitRecipe(batch_size=4, lr=1e-3, layer_lr="relative", small_share=0.6)
+    return FitRecipe(batch_size=4, lr=1e-3, layer_lr="relative", small_share=0.35, middle_share=0.3)
 
 
 def card() -> Recipe:

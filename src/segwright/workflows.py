@@ -315,6 +315,7 @@ def quick_recipe(kind: str, minutes: float) -> Recipe:
         lr=3e-3,
         layer_lr="same",
         small_share=0.6,
+        middle_share=0.0,
         augment="light",
         ema=0.98,
         patience=0,

@@ -56,6 +56,12 @@ def test_small_pictures_first() -> None:
     assert [plan.size_hw(step) for step in (0, 59, 60, 99)] == [(80, 64), (80, 64), (160, 128), (160, 128)]
 
 
+def test_pictures_grow_in_two_steps() -> None:
+    plan = Plan(tiny_recipe(epochs=10, small_share=0.4, middle_share=0.3, size_hw=(352, 480)), steps_per_epoch=10)
+    assert [plan.size_hw(step) for step in (0, 39, 40, 69)] == [(176, 240), (176, 240), (256, 352), (256, 352)]
+    assert plan.size_hw(70) == (352, 480)
+
+
 @pytest.mark.parametrize(("share", "size_hw"), [(0.0, (256, 256)), (0.9, (256, 96)), (0.9, (96, 256))])
 def test_full_size_from_the_start(share: float, size_hw: tuple[int, int]) -> None:
     plan = Plan(tiny_recipe(small_share=share, size_hw=size_hw), steps_per_epoch=10)
@@ -126,6 +132,11 @@ def test_a_check_is_planned_no_further_than_the_pictures_grow(monkeypatch: pytes
     plan = Plan(tiny_recipe(minutes=1.0, small_share=0.5, size_hw=(128, 128)), 5, started=990.0, step=100)
     plan.plan_check(check_seconds=10.0, step_seconds=0.5)
     assert plan.check_at == 100 + 40, "the change comes after 20 more seconds"
+    plan = Plan(
+        tiny_recipe(minutes=1.0, small_share=0.1, middle_share=0.4, size_hw=(128, 128)), 5, started=990.0, step=100
+    )
+    plan.plan_check(check_seconds=10.0, step_seconds=0.5)
+    assert plan.check_at == 100 + 40, "and so does the second one"
 
 
 def test_the_state_is_all_that_a_plan_must_know(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from segwright.recipe import Recipe
+from segwright.recipe import SIZE_MULTIPLE, Recipe
 from segwright.training.schedules import factor
 
 LEAST_RATIO = 19.0
@@ -16,6 +16,10 @@ LEAST_RATIO = 19.0
 make a tenth of the time a lot."""
 LEAST_STRETCH = 100
 """Steps between two checks of a run planned in minutes, at least, unless a pass is shorter."""
+
+
+LEAST_SHRUNK = 128
+"""Inputs with a shorter side are never made smaller, pixels."""
 
 
 @dataclass
@@ -108,7 +112,8 @@ class Plan:
             self.plateau_share, self.plateau_waited = self.plateau_share * fit.plateau_factor, 0
 
     def size_hw(self, batch: int) -> tuple[int, int]:
-        """Size of the pictures of one batch: half for the first `small_share` of the run, which sees four times as many.
+        """Size of the pictures of one batch: half for the first `small_share` of the run, three quarters for the `middle_share`
+        after it, then whole.
 
         Args:
             batch: possibly ahead of `self.batch`; a run planned in minutes asks the clock instead.
@@ -116,9 +121,17 @@ class Plan:
         height, width = self.recipe.data.size_hw
         step = batch // self.recipe.fit.accumulate
         progress = self.progress if self.recipe.fit.minutes else step / max(self.total_steps, 1)
-        if progress < self.recipe.fit.small_share and min(height, width) >= 128:
+        small, middle = self.growth
+        if progress >= middle or min(height, width) < LEAST_SHRUNK:
+            return height, width
+        if progress < small:
             return height // 2, width // 2
-        return height, width
+        return three_quarters(height), three_quarters(width)
+
+    @property
+    def growth(self) -> tuple[float, float]:
+        """Progress at which pictures leave half of their size, and at which they reach all of it."""
+        return self.recipe.fit.small_share, self.recipe.fit.small_share + self.recipe.fit.middle_share
 
     def stretch_ends(self) -> float:
         """The batch before which the next check is made."""
@@ -138,7 +151,7 @@ class Plan:
         elif fit.minutes and step_seconds:
             wanted = math.ceil(LEAST_RATIO * check_seconds / step_seconds)
             # Steps become slower where the pictures become larger: look again then.
-            change = 60 * fit.minutes * fit.small_share - self.seconds
+            change = 60 * fit.minutes * next((at for at in self.growth if at > self.progress), 0.0) - self.seconds
             until = math.ceil(change / step_seconds) if change > 0 else wanted
             left = (60 * fit.minutes - self.seconds) / step_seconds
             ahead = max(min(wanted, until), min(per_pass, LEAST_STRETCH))
@@ -161,3 +174,12 @@ class Plan:
         """Go on where `state` was taken."""
         for name, value in state.items():
             setattr(self, name, value)
+
+
+def three_quarters(side: int) -> int:
+    """About that, as a multiple that no network pads.
+
+    Args:
+        side: pixels, at least `LEAST_SHRUNK`.
+    """
+    return round(0.75 * side / SIZE_MULTIPLE) * SIZE_MULTIPLE
