@@ -103,7 +103,7 @@ def test_recipes_are_frozen() -> None:
         ({"fit": {"lr": [1]}}, "--lr is a number"),
         ({"fit": {"optimizer": "lion"}}, "--optimizer is one of adamw, adam, sgd"),
         ({"fit": {"schedule": "linear"}}, "--schedule is one of onecycle"),
-        ({"fit": {"class_weights": "1,x"}}, "--class-weights is none, auto, or numbers"),
+        ({"fit": {"class_weights": "1,x"}}, "--class-weights is none, auto, several, or numbers"),
         ({"fit": {"weight_decay": float("nan")}}, "--weight-decay is a number"),
         ({"fit": {"minutes": float("inf")}}, "--minutes is a number"),
         ({"model": {"channels_in": 2}}, "--channels-in is one of 1, 3"),

@@ -145,7 +145,8 @@ class FitRecipe:
     loss: str = "auto"
     """auto: bce+dice for two classes, ce+dice for more; or bce, ce, dice, focal, tversky, lovasz, boundary, or a sum: ce+0.5*lovasz."""
     class_weights: str = "none"
-    """Weights of classes in ce, bce, focal and boundary: none, auto from their shares of the pixels, or numbers in class order: 1,2,0.5."""
+    """Weights of classes in ce, bce, focal and boundary: none, auto from their shares of the pixels, several (auto where there are more
+    than two classes and the loss takes weights, else none), or numbers in class order: 1,2,0.5."""
     label_smoothing: float = 0.0
     """Share of certainty taken from the true class in ce, bce and boundary, 0..0.5."""
     precision: Precision = "auto"
@@ -187,8 +188,8 @@ class FitRecipe:
         _refuse(self.plateau_checks < 1, "--plateau-checks must be at least 1.")
         _refuse(not 0.0 < self.plateau_factor < 1.0, "--plateau-factor is a number between 0 and 1, for example 0.3.")
         _refuse(
-            self.class_weights not in {"none", "auto"} and not _are_numbers(self.class_weights),
-            f"--class-weights is none, auto, or numbers in the order of the classes such as 1,2,0.5, not {self.class_weights!r}.",
+            self.class_weights not in {"none", "auto", "several"} and not _are_numbers(self.class_weights),
+            f"--class-weights is none, auto, several, or numbers in the order of the classes such as 1,2,0.5, not {self.class_weights!r}.",
         )
         _refuse(self.weight_decay < 0, "--weight-decay must be 0 or more.")
         _refuse(not 0.0 <= self.label_smoothing <= 0.5, "--label-smoothing must be between 0 and 0.5.")
@@ -306,7 +307,7 @@ PARTS: dict[str, type[Any]] = {"data": DataRecipe, "model": ModelRecipe, "fit": 
 
 def multiclass() -> Recipe:
     """Any number of classes at the data set's own size."""
-    return Recipe(name="multiclass", fit=_steady())
+    return Recipe(name="multiclass", fit=dataclasses.replace(_steady(), class_weights="several"))
 
 
 def binary() -> Recipe:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from segwright.training.plan import Plan
@@ -127,16 +129,15 @@ def test_no_check_shortly_before_the_last(monkeypatch: pytest.MonkeyPatch) -> No
     assert plan.check_at == 430 + 401, "200 seconds are left: only the last one"
 
 
-def test_a_check_is_planned_no_further_than_the_pictures_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checks_are_planned_for_pictures_that_grow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("segwright.training.plan.time.monotonic", lambda: 1000.0)
-    plan = Plan(tiny_recipe(minutes=1.0, small_share=0.5, size_hw=(128, 128)), 5, started=990.0, step=100)
+    recipe = tiny_recipe(minutes=10.0, small_share=0.5, size_hw=(128, 128))
+    plan = Plan(recipe, 5, started=800.0, step=100)
     plan.plan_check(check_seconds=10.0, step_seconds=0.5)
-    assert plan.check_at == 100 + 40, "the change comes after 20 more seconds"
-    plan = Plan(
-        tiny_recipe(minutes=1.0, small_share=0.1, middle_share=0.4, size_hw=(128, 128)), 5, started=990.0, step=100
-    )
+    assert plan.check_at == 100 + 200 + 45, "100 seconds of half a second, then 90 of two seconds"
+    plan = Plan(recipe.with_settings(small_share=0.4, middle_share=0.1), 5, started=800.0, step=100)
     plan.plan_check(check_seconds=10.0, step_seconds=0.5)
-    assert plan.check_at == 100 + 40, "and so does the second one"
+    assert plan.check_at == 100 + 80 + math.ceil(60 / 1.125 + 90 / 2.0)
 
 
 def test_the_state_is_all_that_a_plan_must_know(monkeypatch: pytest.MonkeyPatch) -> None:

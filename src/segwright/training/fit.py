@@ -179,7 +179,7 @@ def prepare(
     if not state:
         load_start(network, recipe.model, classes)
     network.to(memory_format=torch.channels_last)
-    found = [name for name in ("lr", "class_weights") if getattr(recipe.fit, name) == "auto"]
+    found = [name for name in ("lr", "class_weights") if getattr(recipe.fit, name) in {"auto", "several"}]
     if state:
         pace = Pace(**state["pace"])
     else:

@@ -149,19 +149,32 @@ class Plan:
         if fit.eval_step:
             self.check_at = (self.step // fit.eval_step + 1) * fit.eval_step
         elif fit.minutes and step_seconds:
-            wanted = math.ceil(LEAST_RATIO * check_seconds / step_seconds)
-            # Steps become slower where the pictures become larger: look again then.
-            change = 60 * fit.minutes * next((at for at in self.growth if at > self.progress), 0.0) - self.seconds
-            until = math.ceil(change / step_seconds) if change > 0 else wanted
-            left = (60 * fit.minutes - self.seconds) / step_seconds
-            ahead = max(min(wanted, until), min(per_pass, LEAST_STRETCH))
+            stretch, left = LEAST_RATIO * check_seconds, 60 * fit.minutes - self.seconds
             # The run ends with a check; one shortly before it would cost time and tell nothing.
-            skipped = wanted <= until and ahead + wanted > left
-            self.check_at = self.step + (max(math.ceil(left), 0) + 1 if skipped else ahead)
+            ahead = self._steps_within(stretch if 2 * stretch <= left else left + step_seconds, step_seconds)
+            self.check_at = self.step + max(ahead, min(per_pass, LEAST_STRETCH))
         else:
             self.check_at = pass_ends
         if self.recipe.run.save_checkpoints:
             self.check_at = min(self.check_at, pass_ends)
+
+    def _steps_within(self, seconds: float, step_seconds: float) -> int:
+        """Steps that a stretch of a run planned in minutes will have: they take longer where the pictures are larger."""
+        total = 60 * self.recipe.fit.minutes
+        now, ends = self.seconds, self.seconds + seconds
+        pace = step_seconds / self._area(self.progress)
+        steps, begins = 0.0, now
+        for until in (*(at * total for at in self.growth if now < at * total < ends), ends):
+            steps += (until - begins) / (pace * self._area((begins + until) / 2 / total))
+            begins = until
+        return math.ceil(steps - 1e-9)
+
+    def _area(self, progress: float) -> float:
+        """Share of the full area that pictures have, 0..1."""
+        small, middle = self.growth
+        if min(self.recipe.data.size_hw) < LEAST_SHRUNK:
+            return 1.0
+        return 1.0 if progress >= middle else 0.25 if progress < small else 0.5625
 
     def state(self) -> dict[str, Any]:
         """Everything that a resumed run must know, as plain values."""
