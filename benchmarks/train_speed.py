@@ -35,6 +35,7 @@ from segwright.data.splits import divide
 from segwright.models.catalogue import build
 from segwright.recipe import Recipe, named_recipe
 from segwright.training.losses import build_loss
+from segwright.training.optimisers import build_optimiser
 from segwright.training.pace import Pace, choose, computing, keep_memory
 
 STEPS = 3
@@ -98,7 +99,7 @@ def our_loop(splits: Splits, recipe: Recipe, classes: Classes) -> tuple[Callable
     network.to(memory_format=torch.channels_last)
     pace = choose(network, classes.channels, recipe.data.size_hw, "auto", "cpu")
     loss = build_loss("auto", classes)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=recipe.fit.lr)
+    optimiser = build_optimiser(network, recipe.fit, float(recipe.fit.lr))
     batches = forever(Pairs(splits, classes, recipe, "cpu").train_dataloader())
 
     def step() -> None:
