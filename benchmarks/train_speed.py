@@ -1,18 +1,22 @@
 """Training speed, images/s of the whole loop: segwright against a plain FP32 PyTorch loop with PIL and torchvision.
 
     python benchmarks/train_speed.py DATA [--model lraspp_mobilenet_v3_large] [--rounds 5]
+    python benchmarks/train_speed.py DATA --model Unet --encoder resnet18 --width 256 --height 256 --batch-size 8
 
-Both train the same network at 480x640 with AdamW on the same pictures and the same loss, alternately, in one process;
-the plain loop is what the torchvision references and most scripts do: DataLoader in the main process, PIL decoding,
-torchvision v2 transforms (flip, affine, colour jitter), NCHW, float32.
+Both train the same network with AdamW on the same pictures and the same loss, in turn, each in a process of its own,
+since the memory settings that segwright makes hold for a whole process; the plain loop is what the torchvision references
+and most scripts do: DataLoader in the main process, PIL decoding, torchvision v2 transforms (flip, affine, colour
+jitter), NCHW, float32. DATA is a set of two classes with masks of 0 and 255.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +35,7 @@ from segwright.data.splits import divide
 from segwright.models.catalogue import build
 from segwright.recipe import Recipe, named_recipe
 from segwright.training.losses import build_loss
+from segwright.training.optimisers import build_optimiser
 from segwright.training.pace import Pace, choose, computing, keep_memory
 
 STEPS = 3
@@ -88,12 +93,13 @@ def plain_loop(splits: Splits, recipe: Recipe, classes: Classes) -> Callable[[],
 
 
 def our_loop(splits: Splits, recipe: Recipe, classes: Classes) -> tuple[Callable[[], None], Pace]:
-    """One training step as segwright does it, without Lightning's bookkeeping (under 3 % of a step)."""
+    """One training step as segwright does it, without Lightning's bookkeeping (results/lightning_overhead.md)."""
+    keep_memory()
     network = build(recipe.model, classes.channels)
     network.to(memory_format=torch.channels_last)
     pace = choose(network, classes.channels, recipe.data.size_hw, "auto", "cpu")
     loss = build_loss("auto", classes)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=recipe.fit.lr)
+    optimiser = build_optimiser(network, recipe.fit, float(recipe.fit.lr))
     batches = forever(Pairs(splits, classes, recipe, "cpu").train_dataloader())
 
     def step() -> None:
@@ -108,44 +114,73 @@ def our_loop(splits: Splits, recipe: Recipe, classes: Classes) -> tuple[Callable
     return step, pace
 
 
+def take_turns(side: str, data: Path, recipe: Recipe, pipe: Connection) -> None:
+    """What a process of one side does: say how it computes, then take as many steps as it is told to and time them."""
+    dataset = find_dataset(data)
+    parts = divide(dataset)
+    splits = Splits(parts["train"], parts["val"])
+    if side == "plain":
+        step, words = plain_loop(splits, recipe, dataset.classes), "float32"
+    else:
+        step, pace = our_loop(splits, recipe, dataset.classes)
+        words = pace.why
+    step()
+    pipe.send(words)
+    while count := pipe.recv():
+        wall, cpu = time.perf_counter(), time.process_time()
+        for _ in range(count):
+            step()
+        pictures = count * recipe.fit.batch_size
+        pipe.send((pictures / (time.perf_counter() - wall), (time.process_time() - cpu) / pictures * 1e3))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="for example a folder drawn by: segwright synth cards")
     parser.add_argument("--model", default="lraspp_mobilenet_v3_large")
+    parser.add_argument("--encoder", default="")
+    parser.add_argument("--width", type=int, default=480)
+    parser.add_argument("--height", type=int, default=640)
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    recipe = named_recipe("card").with_settings(model=options.model, batch_size=options.batch_size, augment="medium")
-    dataset = find_dataset(options.data)
-    parts = divide(dataset)
-    splits = Splits(parts["train"], parts["val"])
-    plain = plain_loop(splits, recipe, dataset.classes)
-    keep_memory()  # before either is timed: what the process does with freed memory helps the plain loop as well
-    ours, pace = our_loop(splits, recipe, dataset.classes)
-    plain(), ours()
-    rates: dict[str, list[tuple[float, float]]] = {"plain": [], "segwright": []}
-    for _ in range(options.rounds):
-        for name, step in (("plain", plain), ("segwright", ours)):
-            wall, cpu = time.perf_counter(), time.process_time()
-            for _ in range(STEPS):
-                step()
-            pictures = STEPS * options.batch_size
-            rates[name].append((pictures / (time.perf_counter() - wall), (time.process_time() - cpu) / pictures * 1e3))
+    recipe = named_recipe("card").with_settings(
+        model=options.model,
+        encoder=options.encoder,
+        width=options.width,
+        height=options.height,
+        batch_size=options.batch_size,
+        augment="medium",
+    )
+    sides: dict[str, Connection] = {}
+    words: dict[str, str] = {}
+    context = multiprocessing.get_context("spawn")
+    for side in ("plain", "segwright"):  # one after the other: the trial at the start wants the machine for itself
+        sides[side], theirs = context.Pipe()
+        context.Process(target=take_turns, args=(side, options.data, recipe, theirs), daemon=True).start()
+        words[side] = sides[side].recv()
+    rates: dict[str, list[tuple[float, float]]] = {side: [] for side in sides}
+    for number in range(options.rounds):
+        for side in list(sides)[:: 1 if number % 2 else -1]:
+            sides[side].send(STEPS)
+            rates[side].append(sides[side].recv())
+    for pipe in sides.values():
+        pipe.send(0)
     wall_ratio = [b[0] / a[0] for a, b in zip(rates["plain"], rates["segwright"], strict=True)]
     cpu_ratio = [a[1] / b[1] for a, b in zip(rates["plain"], rates["segwright"], strict=True)]
     rows = [
-        [name, *(f"{statistics.median(column):.2f}" for column in zip(*values, strict=True))]
-        for name, values in rates.items()
+        [side, *(f"{statistics.median(column):.2f}" for column in zip(*values, strict=True))]
+        for side, values in rates.items()
     ]
     rows.append(
         ["ratio, median of rounds", f"{statistics.median(wall_ratio):.2f}x", f"{statistics.median(cpu_ratio):.2f}x"]
     )
-    height, width = recipe.data.size_hw
+    name = f"{options.model} {options.encoder}".strip()
     tables.write(
-        f"train_speed_{options.model}",
-        f"Training speed of {options.model} at {width}x{height}, batch {options.batch_size}",
-        f"Whole training loops, interleaved, {options.rounds} rounds of {STEPS} steps; segwright chose {pace.why}. "
-        "Both run with segwright's memory settings, which also speed the plain loop up.",
+        f"train_speed_{name.replace(' ', '_')}",
+        f"Training speed of {name} at {options.width}x{options.height}, batch {options.batch_size}",
+        f"Whole training loops, in turn, {options.rounds} rounds of {STEPS} steps; {torch.get_num_threads()} thread(s) each; "
+        f"segwright chose {words['segwright']}.",
         ["loop", "images/s", "CPU ms per image"],
         rows,
     )

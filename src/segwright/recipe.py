@@ -21,6 +21,7 @@ Fit = Literal["pad", "stretch"]
 Level = Literal["none", "light", "medium", "strong"]
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
 Device = Literal["auto", "cpu", "cuda"]
+LayerRate = Literal["same", "relative"]
 Strategy = Literal["auto", "ddp", "fsdp"]
 
 LOGGERS = ("tensorboard", "csv", "wandb", "mlflow", "none")
@@ -160,6 +161,9 @@ class FitRecipe:
     """Batches whose gradients are added up before the weights move: batches as large as several without their memory."""
     lr: float | Literal["auto"] = 2e-3
     """Peak learning rate of the schedule; auto tries rising ones on a copy of the network first and keeps the curve."""
+    layer_lr: LayerRate = "same"
+    """same: every layer learns at --lr; relative: each in proportion to the size of its weights at the start, and at --lr
+    where their root mean square is 0.05."""
     optimizer: Optimiser = "adamw"
     """adamw, adam, or sgd with Nesterov momentum."""
     momentum: float = 0.9
@@ -179,13 +183,16 @@ class FitRecipe:
     loss: str = "auto"
     """auto: bce+dice for two classes, ce+dice for more; or bce, ce, dice, focal, tversky, lovasz, boundary, or a sum: ce+0.5*lovasz."""
     class_weights: str = "none"
-    """Weights of classes in ce, bce, focal and boundary: none, auto from their shares of the pixels, or numbers in class order: 1,2,0.5."""
+    """Weights of classes in ce, bce, focal and boundary: none, auto from their shares of the pixels, several (auto where there are more
+    than two classes and the loss takes weights, else none), or numbers in class order: 1,2,0.5."""
     label_smoothing: float = 0.0
     """Share of certainty taken from the true class in ce, bce and boundary, 0..0.5."""
     precision: Precision = "auto"
     """auto: FP16 autocast on CUDA, bfloat16 on a CPU where a short trial shows a gain, else FP32."""
     small_share: float = 0.0
     """First share of the run that trains at half the size, four times as fast, 0..0.9."""
+    middle_share: float = 0.0
+    """Share of the run, after the small one, that trains at three quarters of the size; both together at most 0.9."""
     clip: float = 255.0
     """Largest gradient norm; larger ones are scaled down."""
     ema: float = 0.0
@@ -219,12 +226,16 @@ class FitRecipe:
         _refuse(self.plateau_checks < 1, "--plateau-checks must be at least 1.")
         _refuse(not 0.0 < self.plateau_factor < 1.0, "--plateau-factor is a number between 0 and 1, for example 0.3.")
         _refuse(
-            self.class_weights not in {"none", "auto"} and not _are_numbers(self.class_weights),
-            f"--class-weights is none, auto, or numbers in the order of the classes such as 1,2,0.5, not {self.class_weights!r}.",
+            self.class_weights not in {"none", "auto", "several"} and not _are_numbers(self.class_weights),
+            f"--class-weights is none, auto, several, or numbers in the order of the classes such as 1,2,0.5, not {self.class_weights!r}.",
         )
         _refuse(self.weight_decay < 0, "--weight-decay must be 0 or more.")
         _refuse(not 0.0 <= self.label_smoothing <= 0.5, "--label-smoothing must be between 0 and 0.5.")
         _refuse(not 0.0 <= self.small_share <= 0.9, "--small-share is a share of the steps between 0 and 0.9.")
+        _refuse(
+            self.middle_share < 0 or self.small_share + self.middle_share > 0.9,
+            "--middle-share is a share of the steps, 0 or more; with --small-share it is at most 0.9.",
+        )
         _refuse(self.clip <= 0, "--clip must be positive.")
         _refuse(not 0.0 <= self.ema < 1.0, "--ema is a decay between 0 and 1, for example 0.99.")
         _refuse(not 0 <= self.seed < 2**32, f"--seed is a whole number from 0 to {2**32 - 1}, not {self.seed}.")
@@ -334,12 +345,20 @@ PARTS: dict[str, type[Any]] = {"data": DataRecipe, "model": ModelRecipe, "fit": 
 
 def multiclass() -> Recipe:
     """Any number of classes at the data set's own size."""
-    return Recipe(name="multiclass", fit=FitRecipe(small_share=0.5))
+    return Recipe(name="multiclass", fit=dataclasses.replace(_steady(), class_weights="several"))
 
 
 def binary() -> Recipe:
     """One thing against its background, at the data set's own size."""
-    return Recipe(name="binary", fit=FitRecipe(small_share=0.5))
+    return Recipe(name="binary", fit=_steady())
+
+
+def _steady() -> FitRecipe:
+    """For data and networks of all kinds, chosen by what they gave per minute (docs/log.md).
+
+    A CPU computes four pictures at a time as fast as eight, and twice as many steps learn more in the same minutes.
+    """
+    return FitRecipe(batch_size=4, lr=1e-3, layer_lr="relative", small_share=0.35, middle_share=0.3)
 
 
 def card() -> Recipe:

@@ -416,6 +416,19 @@ def test_automatic_weights_are_enets(colour_data: Path) -> None:
     assert with_weights(again, dataset.classes, pairs, Console(quiet=True)) is again
 
 
+@pytest.mark.parametrize(
+    ("loss", "count", "weighed"),
+    [("auto", 3, True), ("dice", 3, False), ("lovasz+0.5*focal", 3, True), ("auto", 2, False)],
+)
+def test_several_weighs_where_it_helps(colour_data: Path, loss: str, count: int, weighed: bool) -> None:
+    dataset = find_dataset(colour_data)
+    recipe = tiny_recipe(class_weights="several", loss=loss)
+    pairs = Pairs(Splits(dataset.splits["train"], ()), dataset.classes, recipe, "cpu")
+    classes = dataset.classes if count == 3 else Classes(names=("background", "disc"))
+    found = with_weights(recipe, classes, pairs, Console(quiet=True)).fit.class_weights
+    assert len(found.split(",")) == 3 if weighed else found == "none"
+
+
 def test_a_class_nobody_has_gets_a_bounded_weight(binary_data: Path) -> None:
     dataset = find_dataset(binary_data)
     recipe = tiny_recipe(class_weights="auto")

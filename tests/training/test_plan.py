@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from segwright.training.plan import Plan
@@ -56,6 +58,12 @@ def test_small_pictures_first() -> None:
     assert [plan.size_hw(step) for step in (0, 59, 60, 99)] == [(80, 64), (80, 64), (160, 128), (160, 128)]
 
 
+def test_pictures_grow_in_two_steps() -> None:
+    plan = Plan(tiny_recipe(epochs=10, small_share=0.4, middle_share=0.3, size_hw=(352, 480)), steps_per_epoch=10)
+    assert [plan.size_hw(step) for step in (0, 39, 40, 69)] == [(176, 240), (176, 240), (256, 352), (256, 352)]
+    assert plan.size_hw(70) == (352, 480)
+
+
 @pytest.mark.parametrize(("share", "size_hw"), [(0.0, (256, 256)), (0.9, (256, 96)), (0.9, (96, 256))])
 def test_full_size_from_the_start(share: float, size_hw: tuple[int, int]) -> None:
     plan = Plan(tiny_recipe(small_share=share, size_hw=size_hw), steps_per_epoch=10)
@@ -94,13 +102,13 @@ def test_when_checks_are_made(settings: dict[str, int], expected: list[int]) -> 
     assert made == expected
 
 
-def test_checks_take_a_tenth_of_the_time_of_a_run_in_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checks_take_a_twentieth_of_the_time_of_a_run_in_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("segwright.training.plan.time.monotonic", lambda: 1000.0)
     plan = Plan(tiny_recipe(minutes=60.0), steps_per_epoch=50, started=1000.0)
     assert plan.check_at == 50, "nothing is known yet: the first check ends the first pass"
     plan.step = 50
     plan.plan_check(check_seconds=20.0, step_seconds=0.5)
-    assert plan.check_at == 50 + 360
+    assert plan.check_at == 50 + 760
     plan.plan_check(check_seconds=0.1, step_seconds=0.5)
     assert plan.check_at == 50 + 50, "no more often than passes"
     huge = Plan(tiny_recipe(minutes=60.0), steps_per_epoch=100_000, started=1000.0, step=500)
@@ -108,11 +116,30 @@ def test_checks_take_a_tenth_of_the_time_of_a_run_in_minutes(monkeypatch: pytest
     assert huge.check_at == 500 + 100, "but within passes that last for hours"
 
 
-def test_a_check_is_planned_no_further_than_the_pictures_grow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("segwright.training.plan.time.monotonic", lambda: 1000.0)
-    plan = Plan(tiny_recipe(minutes=1.0, small_share=0.5, size_hw=(128, 128)), 5, started=990.0, step=100)
+def test_no_check_shortly_before_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr("segwright.training.plan.time.monotonic", lambda: now)
+    plan = Plan(tiny_recipe(minutes=610 / 60), steps_per_epoch=50, started=1000.0, step=50)
+    now = 1210.0
     plan.plan_check(check_seconds=10.0, step_seconds=0.5)
-    assert plan.check_at == 100 + 40, "the change comes after 20 more seconds"
+    assert plan.check_at == 50 + 380, (
+        "390 seconds are left before the last check: one after 190 of them, and the last one"
+    )
+    now = 1400.0
+    plan.step = 430
+    plan.plan_check(check_seconds=10.0, step_seconds=0.5)
+    assert plan.check_at == 430 + 401, "200 seconds are left: only the last one"
+
+
+def test_checks_are_planned_for_pictures_that_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("segwright.training.plan.time.monotonic", lambda: 1000.0)
+    recipe = tiny_recipe(minutes=610 / 60, small_share=0.5, size_hw=(128, 128))
+    plan = Plan(recipe, 5, started=800.0, step=100)
+    plan.plan_check(check_seconds=10.0, step_seconds=0.5)
+    assert plan.check_at == 100 + 200 + 45, "100 seconds of half a second, then 90 of two seconds"
+    plan = Plan(recipe.with_settings(small_share=0.4, middle_share=0.1), 5, started=800.0, step=100)
+    plan.plan_check(check_seconds=10.0, step_seconds=0.5)
+    assert plan.check_at == 100 + 80 + math.ceil(60 / 1.125 + 90 / 2.0)
 
 
 def test_the_state_is_all_that_a_plan_must_know(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,3 +190,15 @@ def test_checks_move_no_other_schedule() -> None:
     for _ in range(20):
         plan.after_check(0.0)
     assert plan.learning_rate() == before
+
+
+def test_a_run_in_minutes_leaves_time_for_its_last_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("segwright.training.plan.time.monotonic", lambda: now)
+    plan = Plan(tiny_recipe(minutes=1.0), steps_per_epoch=5, started=0.0, before=4.0)
+    now = 46.0
+    assert plan.progress == pytest.approx(50 / 60), "four seconds went before the first step"
+    plan.plan_check(check_seconds=10.0, step_seconds=0.5)
+    assert plan.progress == 1.0
+    plan.plan_check(check_seconds=1000.0, step_seconds=0.5)
+    assert plan.time == 30.0, "but half of the time at least is for learning"

@@ -110,6 +110,10 @@ def build_loss(name: str, classes: Classes, *, label_smoothing: float = 0.0, cla
     return Sum(tuple(Part(part, factor, LOSSES[part](made)) for factor, part in wanted))
 
 
+def _names_in(loss: str) -> list[str]:
+    return ["ce"] if loss == "auto" else [_factor_and_name(part)[1] for part in loss.split("+")]
+
+
 def _factor_and_name(part: str) -> tuple[float, str]:
     before, _, name = part.rpartition("*")
     name = name.strip()
@@ -133,13 +137,13 @@ def _factor_and_name(part: str) -> tuple[float, str]:
 
 def _numbers(text: str, classes: Classes) -> torch.Tensor | None:
     """(256,) float32 table from values of a class map to weights, 0 for ignored pixels; None weighs nothing."""
-    if text == "none":
+    if text in {"none", "several"}:  # `with_weights` settles the latter
         return None
     try:
         numbers = [float(number) for number in text.split(",")]
     except ValueError as error:
         raise RecipeError(
-            f"--class-weights is none, auto, or numbers in the order of the classes such as 1,2,0.5, not {text!r}."
+            f"--class-weights is none, auto, several, or numbers in the order of the classes such as 1,2,0.5, not {text!r}."
         ) from error
     if len(numbers) != len(classes):
         raise RecipeError(
@@ -154,7 +158,7 @@ def _numbers(text: str, classes: Classes) -> torch.Tensor | None:
 
 
 def with_weights(recipe: Recipe, classes: Classes, pairs: Pairs, console: Console) -> Recipe:
-    """The recipe with numbers for `--class-weights auto`; any other recipe is returned as it is.
+    """The recipe with numbers for `--class-weights auto` and `several`, which is `auto` or `none`; any other stays as it is.
 
     Args:
         recipe: its size is chosen.
@@ -162,8 +166,12 @@ def with_weights(recipe: Recipe, classes: Classes, pairs: Pairs, console: Consol
         pairs: whose training pictures are counted.
         console: where the numbers are said.
     """
-    if recipe.fit.class_weights != "auto":
-        return recipe
+    wanted = recipe.fit.class_weights
+    if wanted == "several":
+        weighable = any(name in PIXEL_LOSSES for name in _names_in(recipe.fit.loss))
+        wanted = "auto" if len(classes) > 2 and weighable else "none"
+    if wanted != "auto":
+        return recipe if wanted == recipe.fit.class_weights else recipe.with_settings(class_weights=wanted)
     weights = counted_weights(pairs, classes, recipe.fit.seed)
     named = ", ".join(f"{name} {number}" for name, number in zip(classes.names, weights.split(","), strict=True))
     console.print(f"--class-weights auto: {named}", soft_wrap=True, highlight=False)

@@ -36,6 +36,7 @@ from segwright.training.lr_curve import drawn
 from segwright.training.optimisers import build_optimiser
 from segwright.training.pace import Pace, computing
 from segwright.training.plan import Plan
+from segwright.training.rates import set_rate
 
 FIRST, LAST = 1e-6, 10.0
 """Learning rates tried; SGD may need more than 1, and no optimiser in use needs less than the first."""
@@ -143,8 +144,7 @@ def find(network: nn.Module, loss: Loss, batches: Iterator[Batch], recipe: Recip
         optimiser = build_optimiser(trial, recipe.fit, FIRST)
         scaler = torch.amp.GradScaler(device, enabled=device == "cuda" and pace.precision == "fp16")
         for rate, batch in zip(rates, batches, strict=False):
-            for group in optimiser.param_groups:
-                group["lr"] = float(rate)
+            set_rate(optimiser, float(rate))
             batch = move_data_to_device(batch, device)
             with computing(trial, pace, device):
                 logits = trial(batch.images.float() / 255.0)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from segwright.recipe import FitRecipe, Optimiser
+from segwright.training.rates import relative
 
 NORMS = (
     nn.modules.batchnorm._NormBase,  # batch and instance norms
@@ -21,12 +22,19 @@ NORMS = (
 Groups = list[dict[str, Any]]
 
 
+def _on_cpu(groups: Groups) -> bool:
+    """Whether to move all weights in one go: a sixth of the time there, which is a tenth of a small step of a U-Net. On CUDA
+    it gains little, and Lightning cannot clip gradients with it.
+    """
+    return all(weights.device.type == "cpu" for group in groups for weights in group["params"])
+
+
 def _adamw(groups: Groups, fit: FitRecipe, lr: float) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(groups, lr=lr, eps=fit.adam_eps)
+    return torch.optim.AdamW(groups, lr=lr, eps=fit.adam_eps, fused=_on_cpu(groups))
 
 
 def _adam(groups: Groups, fit: FitRecipe, lr: float) -> torch.optim.Optimizer:
-    return torch.optim.Adam(groups, lr=lr, eps=fit.adam_eps)
+    return torch.optim.Adam(groups, lr=lr, eps=fit.adam_eps, fused=_on_cpu(groups))
 
 
 def _sgd(groups: Groups, fit: FitRecipe, lr: float) -> torch.optim.Optimizer:
@@ -48,7 +56,8 @@ def build_optimiser(network: nn.Module, fit: FitRecipe, lr: float) -> torch.opti
         fit: name, weight decay, epsilon and momentum.
         lr: learning rate to begin with; whoever trains sets it anew before every step.
     """
-    return OPTIMISERS[fit.optimizer](groups(network, fit.weight_decay), fit, lr)
+    made = OPTIMISERS[fit.optimizer](groups(network, fit.weight_decay), fit, lr)
+    return relative(made) if fit.layer_lr == "relative" else made
 
 
 def groups(network: nn.Module, weight_decay: float) -> Groups:

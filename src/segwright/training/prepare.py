@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -73,7 +74,7 @@ def prepare(
         RecipeError: settings that contradict the data or the machine.
         ModelError: weights that do not fit.
     """
-    console = speaking(console)
+    console, began = speaking(console), time.monotonic()
     splits, classes = Splits(parts["train"], parts["val"]), dataset.classes
     device = chosen_device(recipe)
     world = world_of(recipe, device)
@@ -90,7 +91,7 @@ def prepare(
         load_start(network, recipe.model, classes)
     network.to(memory_format=torch.channels_last)
     variation = variation_of(recipe, out if state else None)
-    found = [name for name in ("lr", "class_weights") if getattr(recipe.fit, name) == "auto"]
+    found = [name for name in ("lr", "class_weights") if getattr(recipe.fit, name) in {"auto", "several"}]
     shown = not console.quiet and Console(stderr=True).is_terminal
     pairs = Pairs(splits, classes, recipe, device, world, variation=variation, progress=shown)
     if state:
@@ -98,6 +99,7 @@ def prepare(
     else:
         pace = choose(network, classes.channels, recipe.data.size_hw, recipe.fit.precision, device)
         recipe = with_weights(recipe, classes, pairs, console)
+        spent = time.monotonic() - began  # counts in a run planned in minutes; looking for a rate does not
         recipe = with_lr(recipe, network, classes, pairs, pace, out, console)
     names = {key: Path(getattr(recipe.model, key)).name for key in ("weights", "load_model")}
     # Folders of this machine stay here.
@@ -109,6 +111,8 @@ def prepare(
     segmenter.folder = out
     if state:
         segmenter.restore(state)
+    else:
+        plan.before = spent
     return Prepared(dataset, splits, recipe, found, segmenter, world)
 
 
