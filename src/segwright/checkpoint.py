@@ -84,18 +84,27 @@ class Checkpoint:
         Raises:
             OutputError: the place cannot be written; what was there before is still there.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import save_file
-
         facts = json.dumps(self.facts())
         tensors = {k: v.detach().cpu().contiguous() for k, v in self.weights.items()}
         with file_being_written(path) as partial:
-            try:
-                save_file(tensors, partial, metadata={"segwright": facts})
-            except SafetensorError as error:  # a full disk arrives under this name, not as OSError
-                raise OSError(str(error)) from error
+            save_tensors(tensors, partial, {"segwright": facts})
         write_text(path.with_suffix(".json"), json.dumps(self.facts(), indent=2) + "\n")
         return path
+
+
+def save_tensors(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
+    """Write a safetensors file where half a file does no harm: inside `file_being_written` or `folder_being_written`.
+
+    Raises:
+        OSError: the place cannot be written, or the disk is full, which safetensors says by an error of its own.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    try:
+        save_file(tensors, path, metadata=metadata)
+    except SafetensorError as error:
+        raise OSError(str(error)) from error
 
 
 def load(path: Path) -> Checkpoint:

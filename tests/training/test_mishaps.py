@@ -152,8 +152,10 @@ def test_skips_of_all_processes_are_joined(tmp_path: Path, monkeypatch: pytest.M
         out[:] = [one, (other.times, other.reasons)]
 
     class Trainer:
-        world_size, is_global_zero = 2, True
+        is_global_zero = True
 
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
     monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
     mine.on_validation_end(Trainer(), None)  # type: ignore[arg-type]
     assert (tmp_path / "skipped.csv").read_text() == "key,times,reason\na,3,why a\nb,3,why b\nc,1,why c\n"

@@ -25,6 +25,7 @@ from rich.progress import Progress
 from segwright.classes import Classes
 from segwright.data.sample import Sample
 from segwright.data.shards import stamp, url_of
+from segwright.errors import OutputError
 from segwright.outputs import file_being_written
 from segwright.recipe import Recipe
 
@@ -157,11 +158,9 @@ def remembered(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
     except (OSError, ValueError, EOFError):
         made = make()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.stem}.{os.getpid()}.partial.npy")
-        np.save(partial, made, allow_pickle=False)
-        partial.replace(path)
-    except OSError:
+        with file_being_written(path) as partial:
+            np.save(partial, made, allow_pickle=False)
+    except OutputError:
         pass  # it will be computed again
     return made
 

@@ -13,11 +13,9 @@ from rich.console import Console
 from segwright import render
 from segwright.classes import IGNORED, Classes
 from segwright.data.augment import variation_of
-from segwright.data.layouts import find_dataset
 from segwright.data.loaders import Batch, Pairs, Splits
-from segwright.data.splits import divide
 from segwright.recipe import Recipe
-from segwright.training.prepare import refuse_unhealthy, with_size
+from segwright.training.prepare import data_for
 
 BATCHES = 2
 MOST_SAMPLES = 24
@@ -47,10 +45,8 @@ def show_batch(
         OutputError: `out` cannot be written.
     """
     variation = variation_of(recipe)
-    dataset = find_dataset(data, classes_csv=classes_csv, mask_suffix=recipe.data.mask_suffix)
-    refuse_unhealthy(dataset)
-    parts = divide(dataset, val_share=recipe.data.val_share, seed=recipe.fit.seed)
-    recipe = with_size(recipe, parts["train"]).with_settings(workers=0)
+    dataset, parts, recipe = data_for(data, recipe, classes_csv)
+    recipe = recipe.with_settings(workers=0)
     pairs = Pairs(Splits(parts["train"], parts["val"]), dataset.classes, recipe, "cpu", variation=variation)
     batches = list(islice(pairs.train_dataloader(), BATCHES))
     sheet = contact_sheet(batches, dataset.classes, title(recipe, pairs.batch_size))

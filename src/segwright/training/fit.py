@@ -19,9 +19,7 @@ from segwright import __version__
 from segwright.data.augment import KEPT, LEVELS, variation_of, variation_yaml
 from segwright.data.layouts import Dataset, find_dataset
 from segwright.data.loaders import Pairs, Splits
-from segwright.data.packing import as_packed
 from segwright.data.shards import url_of
-from segwright.data.splits import divide
 from segwright.errors import ModelError, UserError
 from segwright.models.catalogue import Network, require_possible
 from segwright.outputs import DATA_FILE, first_process, require_free, require_writable, write_text
@@ -31,7 +29,7 @@ from segwright.training.keeper import Bar, Keeper
 from segwright.training.machines import trainer_settings
 from segwright.training.mishaps import Skips, in_one_sentence
 from segwright.training.pace import Pace
-from segwright.training.prepare import Prepared, parts_as_before, prepare, refuse_unhealthy, speaking, with_size
+from segwright.training.prepare import Prepared, data_for, parts_as_before, prepare, speaking
 from segwright.training.segmenter import Segmenter
 from segwright.training.state import NAME as STATE_NAME
 from segwright.training.state import load as load_state
@@ -75,10 +73,7 @@ def train(
     require_possible(recipe.model)
     loggers.require_installed(recipe)
     variation_of(recipe)  # a file of one's own is read before any work
-    dataset = find_dataset(data, classes_csv=classes_csv, mask_suffix=recipe.data.mask_suffix)
-    refuse_unhealthy(dataset, skip_bad=recipe.data.skip_bad)
-    parts = divide(dataset, val_share=recipe.data.val_share, seed=recipe.fit.seed)
-    recipe = with_size(as_packed(recipe, dataset), parts["train"])
+    dataset, parts, recipe = data_for(data, recipe, classes_csv)
     prepared = prepare(dataset, parts, recipe, out, console)
 
     # Whatever can be refused has been refused: now there is something to keep.

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from torch import distributed
 
 from segwright.errors import RecipeError
 from segwright.recipe import Recipe
 
 PRECISION: dict[str, Any] = {"fp16": "16-mixed", "bf16": "bf16-mixed", "fp32": "32-true"}
 """Lightning's names; on a CPU the segmenter opens its own context, which can leave grouped convolutions in FP32."""
+
+Value = TypeVar("Value")
+
+
+def of_all_processes(mine: Value) -> list[Value]:
+    """What every process holds, by their numbers; each of them must ask. A process alone has only its own."""
+    if not distributed.is_available() or not distributed.is_initialized():
+        return [mine]
+    everybodys: list[Any] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(everybodys, mine)
+    return everybodys
 
 
 def chosen_device(recipe: Recipe) -> str:

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
 
 from segwright.data.loaders import Batch
 from segwright.errors import UserError
 from segwright.outputs import write_text
 from segwright.recipe import Recipe
+from segwright.training.machines import of_all_processes
 
 SKIPPED_FILE = "skipped.csv"
 """In a run folder: pictures that could not be read, how often they were drawn, and why."""
@@ -59,12 +59,9 @@ class Skips(L.Callback):
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the list; every process has met others, so that all are joined."""
-        times, reasons = self.times, self.reasons
-        if trainer.world_size > 1:
-            gathered: list[Any] = [None] * trainer.world_size
-            torch.distributed.all_gather_object(gathered, (times, reasons))
-            times = sum((one for one, _ in gathered), Counter())
-            reasons = {key: reason for _, of in gathered for key, reason in of.items()}
+        gathered = of_all_processes((self.times, self.reasons))
+        times = sum((one for one, _ in gathered), Counter[str]())
+        reasons = {key: reason for _, of in gathered for key, reason in of.items()}
         if trainer.is_global_zero and times.total() > self._written:
             self._written = times.total()
             out = io.StringIO()

@@ -74,9 +74,14 @@ class Plan:
         return self.recipe.fit.epochs * self.steps_per_epoch
 
     @property
+    def clock(self) -> float:
+        """Seconds of training so far, in all sittings, by the clock of this process."""
+        return self.before + time.monotonic() - self.started
+
+    @property
     def seconds(self) -> float:
-        """Seconds of training so far, in all sittings."""
-        return self.before + time.monotonic() - self.started if self.told is None else self.told
+        """The same by the clock that decides."""
+        return self.clock if self.told is None else self.told
 
     @property
     def time(self) -> float:

@@ -15,9 +15,11 @@ from rich.console import Console
 
 from segwright.data import health
 from segwright.data.augment import variation_of
-from segwright.data.layouts import Dataset
+from segwright.data.layouts import Dataset, find_dataset
 from segwright.data.loaders import Pairs, Splits
+from segwright.data.packing import as_packed
 from segwright.data.sample import Sample, image_size_hw
+from segwright.data.splits import divide
 from segwright.errors import DataError, RecipeError
 from segwright.models.catalogue import build
 from segwright.outputs import first_process
@@ -114,6 +116,26 @@ def prepare(
     else:
         plan.before = spent
     return Prepared(dataset, splits, recipe, found, segmenter, world)
+
+
+def data_for(
+    data: Path, recipe: Recipe, classes_csv: Path | None = None
+) -> tuple[Dataset, dict[str, tuple[Sample, ...]], Recipe]:
+    """What a training of this recipe begins with: the data set, its splits, and the recipe with a size.
+
+    Args:
+        data: folder in one of the known layouts.
+        recipe: all settings.
+        classes_csv: class table to use instead of the data's own.
+
+    Raises:
+        DataError: the data would give a meaningless model; the health check's finding is quoted.
+        RecipeError: settings that contradict the data.
+    """
+    dataset = find_dataset(data, classes_csv=classes_csv, mask_suffix=recipe.data.mask_suffix)
+    refuse_unhealthy(dataset, skip_bad=recipe.data.skip_bad)
+    parts = divide(dataset, val_share=recipe.data.val_share, seed=recipe.fit.seed)
+    return dataset, parts, with_size(as_packed(recipe, dataset), parts["train"])
 
 
 def speaking(console: Console | None) -> Console:

@@ -23,6 +23,7 @@ import torch
 from torch import nn
 
 from segwright import __version__, render
+from segwright.checkpoint import save_tensors
 from segwright.classes import Classes
 from segwright.data.loaders import Batch
 from segwright.errors import ModelError
@@ -279,21 +280,11 @@ def keep(
     shutil.rmtree(folder, ignore_errors=True)
     with folder_being_written(folder) as partial:
         stored = {name: value.detach().cpu().contiguous() for name, value in tensors.items()} | {"random": random}
-        _save(stored, partial / "batch.safetensors")
-        _save(weights, partial / "weights.safetensors")
+        save_tensors(stored, partial / "batch.safetensors")
+        save_tensors(weights, partial / "weights.safetensors")
         render.write_png(partial / "batch.png", contact_sheet(batch, classes))
         (partial / "why.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     return seen
-
-
-def _save(tensors: dict[str, torch.Tensor], path: Path) -> None:
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
-    try:
-        save_file(tensors, path)
-    except SafetensorError as error:  # a full disk arrives under this name, not as OSError
-        raise OSError(str(error)) from error
 
 
 def contact_sheet(batch: Batch, classes: Classes) -> render.Rgb8:

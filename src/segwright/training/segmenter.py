@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
-import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -25,6 +24,7 @@ from segwright.recipe import Recipe
 from segwright.tiling import blended
 from segwright.training import replay
 from segwright.training.losses import batch_loss, build_loss
+from segwright.training.machines import of_all_processes
 from segwright.training.optimisers import build_optimiser
 from segwright.training.pace import Pace, computing
 from segwright.training.plan import Plan
@@ -184,7 +184,7 @@ class Segmenter(L.LightningModule):
     def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
         """Set this step's learning rate."""
         if self.recipe.fit.minutes and self.trainer.world_size > 1:
-            self.plan.told = self.trainer.strategy.broadcast(self.plan.before + time.monotonic() - self.plan.started)
+            self.plan.told = self.trainer.strategy.broadcast(self.plan.clock)
         set_rate(self.trainer.optimizers[0], self.plan.learning_rate())
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_index: int) -> None:
@@ -214,8 +214,8 @@ class Segmenter(L.LightningModule):
             "weights": {k: v for k, v in weights.items() if k.partition(".")[0] in parts},
             "optimizer": strategy.optimizer_state(self.trainer.optimizers[0]),
             "scaler": self.trainer.precision_plugin.state_dict(),
-            "random": _of_all_processes(torch.get_rng_state()),
-            "random_cuda": _of_all_processes(torch.cuda.get_rng_state()) if self.device.type == "cuda" else [],
+            "random": of_all_processes(torch.get_rng_state()),
+            "random_cuda": of_all_processes(torch.cuda.get_rng_state()) if self.device.type == "cuda" else [],
             "plan": self.plan.state(),
             "pace": dataclasses.asdict(self.pace),
             "train_loss": self.train_loss,
@@ -356,14 +356,6 @@ def overlap(counts: np.ndarray) -> tuple[float, float]:
     known = dice[np.isfinite(dice)]
     iou = metrics.iou(counts)[1] if two else metrics.mean_iou(counts)
     return float(iou), float(known.mean()) if known.size else float("nan")
-
-
-def _of_all_processes(tensor: torch.Tensor) -> list[torch.Tensor]:
-    if not torch.distributed.is_initialized():
-        return [tensor]
-    gathered: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(gathered, tensor)
-    return gathered
 
 
 @torch.no_grad()

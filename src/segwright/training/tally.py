@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import distributed
 
 from segwright import metrics
 from segwright.classes import IGNORED
 from segwright.render import Rgb8
+from segwright.training.machines import of_all_processes
 
 WORST = 4
 """Pictures shown for being the worst of a check, besides the fixed ones."""
@@ -160,8 +160,4 @@ def _without_border(image: Rgb8, truth: ClassMap) -> tuple[slice, slice]:
 
 
 def _joined(mine: dict[str, Value]) -> dict[str, Value]:
-    if not distributed.is_available() or not distributed.is_initialized():
-        return mine
-    everybodys: list[dict[str, Value]] = [{} for _ in range(distributed.get_world_size())]
-    distributed.all_gather_object(everybodys, mine)
-    return {key: value for one in everybodys for key, value in one.items()}
+    return {key: value for one in of_all_processes(mine) for key, value in one.items()}
