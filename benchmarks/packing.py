@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import tables
 
-from segwright import workflows
+import segwright
 from segwright.data.layouts import Dataset, find_dataset
 from segwright.data.loaders import Pairs, Splits
 from segwright.data.order import Draw
@@ -192,8 +192,8 @@ def installed_mb(name: str) -> float:
 def data_paths(data: Path, recipe: Recipe, work: Path) -> None:
     """Pictures per second, from wherever they lie to the training's size, without variation."""
     packed = work / "pack"
-    written = seconds(lambda: workflows.pack(data, packed))
-    written_decoded = seconds(lambda: workflows.pack(data, work / "decoded", decoded=True, recipe=recipe))
+    written = seconds(lambda: segwright.pack(data, packed))
+    written_decoded = seconds(lambda: segwright.pack(data, work / "decoded", decoded=True, recipe=recipe))
     ways = {
         "folder, no cache": (data, "none"),
         "pack of files, no cache": (packed, "none"),

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from segwright import metrics
 from segwright.checkpoint import load
 from segwright.data.sample import read_pair
-from segwright.engines import PyTorchEngine
+from segwright.engines.pytorch import PyTorchEngine
 from segwright.tiling import blended, cuts
-from segwright.workflows import chosen_samples
+from segwright.workflows.choosing import chosen_samples
 
 OVERLAPS = (0.0, 0.125, 0.25, 0.5)
 

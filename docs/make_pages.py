@@ -36,12 +36,15 @@ def first_line(path: Path) -> str:
 
 # --- the tree ----------------------------------------------------------------------------------------------------------
 
-ROOMS = ("data", "models", "training", "predict", "evaluation", "export", "foundation", "app")
+ROOMS = (
+    *("data", "models", "engines", "training", "predict", "evaluation", "export", "foundation"),
+    *("workflows", "app", "commands"),
+)
 """Folders in the order of the journey; files at the top come first, in the order of the floors."""
 
 TOP = (
-    *("__init__", "__main__", "cli", "workflows", "errors", "outputs", "classes", "recipe", "masks", "metrics"),
-    *("preprocess", "tiling", "render", "checkpoint", "engines"),
+    *("__init__", "__main__", "cli", "errors", "outputs", "classes", "recipe", "masks", "metrics"),
+    *("preprocess", "tiling", "render", "checkpoint"),
 )
 
 
@@ -221,10 +224,10 @@ def layouts() -> str:
 
 def settings() -> str:
     """Table of every setting of a recipe, part by part."""
-    cli, recipe = (importlib.import_module(f"segwright.{name}") for name in ("cli", "recipe"))
+    flags, recipe = (importlib.import_module(f"segwright.{name}") for name in ("commands.settings", "recipe"))
     lines: list[str] = []
     for part, kind in recipe.PARTS.items():
-        said, kinds = cli.field_sentences(kind), get_type_hints(kind)
+        said, kinds = flags.field_sentences(kind), get_type_hints(kind)
         lines += [f"### {part}", "", "| flag | default | values | what it does |", "|---|---|---|---|"]
         for field in dataclasses.fields(kind):
             flag, default = field.name.replace("_", "-"), _plainly(field.default)

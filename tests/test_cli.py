@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from segwright import __version__, cli, recipe
+from segwright.commands import settings, speaking
 from segwright.errors import GateError
 from segwright.recipe import FitRecipe, Recipe, named_recipe, read_yaml
 from tests.command import refused, segwright, succeeded
@@ -73,7 +74,7 @@ def test_help_is_light(command: tuple[str, ...]) -> None:
 def test_every_setting_has_a_flag_and_a_sentence(command: str) -> None:
     said = " ".join(succeeded(command, "--help").replace("│", " ").split())
     for kind in recipe.PARTS.values():
-        sentences = cli.field_sentences(kind)
+        sentences = settings.field_sentences(kind)
         for field in dataclasses.fields(kind):
             assert f"--{field.name.replace('_', '-')} " in said
             sentence = " ".join(sentences[field.name].replace("`", "").split())
@@ -135,12 +136,12 @@ def test_exit_codes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
         monkeypatch.setitem(cli.COMMANDS, "models", models)
 
-    assert segwright("models").code == cli.OK
-    refused("check", tmp_path / "absent", code=cli.USER_ERROR)
+    assert segwright("models").code == speaking.OK
+    refused("check", tmp_path / "absent", code=speaking.USER_ERROR)
     raising(GateError("Not good enough; do better."))
-    assert refused("models", code=cli.NOT_GOOD_ENOUGH) == "Not good enough; do better."
+    assert refused("models", code=speaking.NOT_GOOD_ENOUGH) == "Not good enough; do better."
     raising(KeyboardInterrupt())
-    assert "Ctrl-C" in refused("models", code=cli.USER_ERROR)
+    assert "Ctrl-C" in refused("models", code=speaking.USER_ERROR)
 
 
 def test_an_error_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,7 +184,7 @@ def test_settings_override_a_recipe_and_its_file(tmp_path: Path, monkeypatch: py
         given.append(chosen)
         raise GateError("Enough.")
 
-    monkeypatch.setattr("segwright.workflows.train", train)
+    monkeypatch.setattr("segwright.workflows.training.train", train)
     refused("train", tmp_path, "--recipe", file, "--lr", "0.25", "--out", tmp_path / "run", code=1)
     assert given == [named_recipe("card").with_settings(epochs=3, lr=0.25, fit="stretch")]
     refused("train", tmp_path, "--recipe", file, "--seed", "0", "--ema", "0", "--out", tmp_path / "run", code=1)
@@ -209,7 +210,7 @@ def test_runs_are_numbered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         out.mkdir(parents=True)
         raise GateError("Enough.")
 
-    monkeypatch.setattr("segwright.workflows.train", train)
+    monkeypatch.setattr("segwright.workflows.training.train", train)
     for _ in range(3):
         refused("train", "photos", "--recipe", "binary", code=1)
     assert places == [Path("runs/photos-binary"), Path("runs/photos-binary-2"), Path("runs/photos-binary-3")]

@@ -12,10 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from segwright import engines
 from segwright.checkpoint import Checkpoint
 from segwright.classes import Classes
-from segwright.engines import METADATA_KEY, ModelFacts, OnnxEngine, PyTorchEngine, open_engine
+from segwright.engines import onnx as onnx_engine
+from segwright.engines.contract import METADATA_KEY, ModelFacts
+from segwright.engines.onnx import OnnxEngine
+from segwright.engines.opening import open_engine
+from segwright.engines.pytorch import PyTorchEngine
 from segwright.errors import MissingExtraError, ModelError, UserError
 from segwright.models.catalogue import build
 from segwright.recipe import DataRecipe, ModelRecipe, Recipe
@@ -149,7 +152,7 @@ def test_files_that_are_no_model_are_named(tmp_path: Path) -> None:
 
 def test_an_oversized_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = written(brightness_model(), tmp_path / "m.onnx")
-    monkeypatch.setattr(engines, "LARGEST_FILE", 100)
+    monkeypatch.setattr(onnx_engine, "LARGEST_FILE", 100)
     with pytest.raises(ModelError, match="holds at most 2"):
         open_engine(path)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from segwright.workflows import proof_samples
+from segwright.workflows.choosing import proof_samples
 from tests.tiny import make_dataset
 
 

@@ -28,20 +28,20 @@ _HOMES = {
     "Sample": "segwright.data.sample",
     "SegwrightError": "segwright.errors",
     "UserError": "segwright.errors",
-    "check": "segwright.workflows",
+    "check": "segwright.workflows.data",
     "draw_scene": "segwright.data.cards",
-    "evaluate": "segwright.workflows",
-    "export_model": "segwright.workflows",
+    "evaluate": "segwright.workflows.measuring",
+    "export_model": "segwright.workflows.shipping",
     "find_dataset": "segwright.data.layouts",
     "load": "segwright.predict.predictor",
     "named_recipe": "segwright.recipe",
-    "pack": "segwright.workflows",
-    "predict_pictures": "segwright.workflows",
-    "quickstart": "segwright.workflows",
+    "pack": "segwright.workflows.data",
+    "predict_pictures": "segwright.workflows.predicting",
+    "quickstart": "segwright.workflows.quickstart",
     "read_image": "segwright.data.sample",
-    "repair": "segwright.workflows",
+    "repair": "segwright.workflows.data",
     "synthesize_cards": "segwright.data.cards",
-    "train": "segwright.workflows",
+    "train": "segwright.workflows.training",
 }
 
 __all__ = ["__version__", *sorted(_HOMES)]
@@ -63,14 +63,14 @@ if TYPE_CHECKING:
     from segwright.predict.predictor import load as load
     from segwright.recipe import Recipe as Recipe
     from segwright.recipe import named_recipe as named_recipe
-    from segwright.workflows import check as check
-    from segwright.workflows import evaluate as evaluate
-    from segwright.workflows import export_model as export_model
-    from segwright.workflows import pack as pack
-    from segwright.workflows import predict_pictures as predict_pictures
     from segwright.workflows import quickstart as quickstart
-    from segwright.workflows import repair as repair
-    from segwright.workflows import train as train
+    from segwright.workflows.data import check as check
+    from segwright.workflows.data import pack as pack
+    from segwright.workflows.data import repair as repair
+    from segwright.workflows.measuring import evaluate as evaluate
+    from segwright.workflows.predicting import predict_pictures as predict_pictures
+    from segwright.workflows.shipping import export_model as export_model
+    from segwright.workflows.training import train as train
 
 
 def __getattr__(name: str) -> Any:

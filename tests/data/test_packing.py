@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-from segwright import checkpoint, workflows
+from segwright import checkpoint, evaluate, pack, train
 from segwright.classes import read_classes_csv
 from segwright.data import shards
 from segwright.data.layouts import Dataset, find_dataset
@@ -29,6 +29,7 @@ from segwright.models import catalogue
 from segwright.recipe import DataRecipe, FitRecipe, Recipe, to_yaml
 from segwright.training import fit
 from segwright.training.prepare import with_size
+from segwright.workflows.choosing import proof_samples
 from tests.command import everything_below, refused, segwright, succeeded
 from tests.tiny import make_dataset
 from tests.training.tiny_network import NAME, build_tiny
@@ -49,7 +50,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def packed(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("packing") / "pack"
-    workflows.pack(folder, out)
+    pack(folder, out)
     return out
 
 
@@ -109,7 +110,7 @@ def test_a_pack_is_its_folder(layout: str, notation: str, suffix: str, tmp_path:
 
 def test_shards_are_ordinary_tar_files_with_the_original_bytes(folder: Path, tmp_path: Path) -> None:
     dataset = find_dataset(folder)
-    facts = workflows.pack(folder, tmp_path / "pack")
+    facts = pack(folder, tmp_path / "pack")
     assert (facts.pictures, facts.shards) == (17, 3)
     for split, samples in dataset.splits.items():
         with tarfile.open(tmp_path / "pack" / f"{split}-00000.tar") as tar:
@@ -131,8 +132,8 @@ def test_the_library_streams_the_same_pictures_in_the_same_order(packed: Path, f
 
 
 def test_packing_twice_gives_the_same_bytes_and_full_shards_are_closed(folder: Path, tmp_path: Path) -> None:
-    one = workflows.pack(folder, tmp_path / "one")
-    workflows.pack(folder, tmp_path / "two")
+    one = pack(folder, tmp_path / "one")
+    pack(folder, tmp_path / "two")
     names = everything_below(tmp_path / "one")
     assert names == everything_below(tmp_path / "two")
     assert all((tmp_path / "one" / n).read_bytes() == (tmp_path / "two" / n).read_bytes() for n in names)
@@ -144,7 +145,7 @@ def test_packing_twice_gives_the_same_bytes_and_full_shards_are_closed(folder: P
     data = make_dataset(tmp_path / "large", splits=SPLITS, size_hw=(400, 400))
     for path in sorted((data / "train" / "images").iterdir()):
         Image.fromarray(rng.integers(0, 256, (400, 400, 3), dtype=np.uint8)).save(path)
-    workflows.pack(data, tmp_path / "many", shard_mb=1)
+    pack(data, tmp_path / "many", shard_mb=1)
     facts = json.loads((tmp_path / "many" / "pack.json").read_text())
     assert [s["name"] for s in facts["splits"]["train"]["shards"]] == [f"train-{n:05d}.tar" for n in range(4)]
     same_pictures(find_dataset(data), find_dataset(tmp_path / "many"))
@@ -185,7 +186,7 @@ def test_training_from_decoded_pictures_equals_training_from_the_folder(fitting:
     with pytest.raises(RecipeError, match="--width 96 --height 64"):
         fit.train(tmp_path / "pack", recipe.with_settings(width=128, height=64), tmp_path / "d")
     with pytest.raises(DataError, match="decoded pack"):
-        workflows.pack(tmp_path / "pack", tmp_path / "again")
+        pack(tmp_path / "pack", tmp_path / "again")
 
 
 def test_everything_else_works_on_a_pack(packed: Path, folder: Path, tmp_path: Path) -> None:
@@ -200,12 +201,12 @@ def test_everything_else_works_on_a_pack(packed: Path, folder: Path, tmp_path: P
         *("--batch-size", "4", "--width", "64", "--height", "64"),
     )
     assert f"segwright evaluate {run}" in said
-    one, two = (workflows.evaluate(run, data, out=tmp_path / data.name).headline for data in (packed, folder))
+    one, two = (evaluate(run, data, out=tmp_path / data.name).headline for data in (packed, folder))
     assert str(one) == str(two)
     succeeded("predict", run, packed, "--out", tmp_path / "predictions")
     assert len(list((tmp_path / "predictions" / "masks").rglob("*.png"))) == 17
     assert "is a pack" in refused("check", packed, "--fix", tmp_path / "fixed")
-    samples, _ = workflows.proof_samples(packed)
+    samples, _ = proof_samples(packed)
     assert len(samples) == 3
 
 
@@ -306,7 +307,7 @@ def test_a_pack_behind_a_url_trains_alike(url: str, packed: Path, tmp_path: Path
     assert Ranges.sent - before < whole / 5  # that picture, not the shard
     recipe = small(width=64, height=64, cache="disk", cache_dir=str(tmp_path / "cache"), workers=1)
     for data, name in ((packed, "a"), (Path(url), "b")):
-        workflows.train(data, recipe, tmp_path / name)
+        train(data, recipe, tmp_path / name)
     one, other = (checkpoint.load(tmp_path / name / "last.safetensors").weights for name in "ab")
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert json.loads((tmp_path / "b" / "data.json").read_text())["data"] == Path(url).as_posix()
@@ -513,7 +514,7 @@ def test_a_folder_called_like_a_url_is_a_folder(tmp_path: Path, monkeypatch: pyt
 def test_a_picture_too_narrow_to_be_decoded_is_refused(tmp_path: Path) -> None:
     data = make_dataset(tmp_path / "data", splits={"train": 3, "val": 1}, size_hw=(16, 3000), classes=2)
     try:
-        workflows.pack(data, tmp_path / "pack", decoded=True, recipe=small(width=64, height=64))
+        pack(data, tmp_path / "pack", decoded=True, recipe=small(width=64, height=64))
     except (DataError, OutputError) as error:
         assert "too narrow" in str(error)
         assert os.listdir(tmp_path) == ["data"]  # noqa: PTH208

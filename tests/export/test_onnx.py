@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from segwright.checkpoint import Checkpoint
-from segwright.engines import METADATA_KEY, OnnxEngine, PyTorchEngine
+from segwright.engines.contract import METADATA_KEY
+from segwright.engines.onnx import OnnxEngine
+from segwright.engines.pytorch import PyTorchEngine
 from segwright.errors import GateError, ModelError, OutputError
 from segwright.export import onnx as exporter
 from segwright.export.onnx import PLACED_TOLERANCE, TOLERANCE, export_onnx, made_up_pictures, prove

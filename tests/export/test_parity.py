@@ -16,7 +16,8 @@ from PIL import Image
 from segwright.checkpoint import Checkpoint
 from segwright.classes import Classes
 from segwright.data.sample import Sample
-from segwright.engines import OnnxEngine, PyTorchEngine
+from segwright.engines.onnx import OnnxEngine
+from segwright.engines.pytorch import PyTorchEngine
 from segwright.errors import DataError, GateError
 from segwright.export import parity as gate
 from segwright.export.onnx import made_up_pictures

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from segwright.classes import Classes
-from segwright.engines import ModelFacts
+from segwright.engines.contract import ModelFacts
 
 
 @dataclass

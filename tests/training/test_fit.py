@@ -94,10 +94,10 @@ def test_what_a_run_leaves(binary_data: Path, tmp_path: Path) -> None:
 
 
 def test_the_kept_weights_score_what_they_say(binary_data: Path, tmp_path: Path) -> None:
-    from segwright import workflows
+    import segwright
 
     run = fit.train(binary_data, tiny_recipe(epochs=12), tmp_path / "run")
-    report = workflows.evaluate(run.folder, binary_data, split="val")
+    report = segwright.evaluate(run.folder, binary_data, split="val")
     disc = next(score for score in report.classes if score.name == "disc")
     assert disc.iou.value == pytest.approx(run.scores["val_iou"], abs=1e-4)
 

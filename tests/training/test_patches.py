@@ -12,13 +12,14 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from segwright import checkpoint, load, workflows
+import segwright
+from segwright import checkpoint, load
 from segwright.checkpoint import Checkpoint
 from segwright.classes import IGNORED
 from segwright.data.layouts import find_dataset
 from segwright.data.loaders import Batch, Pairs, Splits
 from segwright.data.sample import Sample, read_pair
-from segwright.engines import PyTorchEngine
+from segwright.engines.pytorch import PyTorchEngine
 from segwright.errors import DataError, ModelError, RecipeError
 from segwright.metrics import confusion
 from segwright.models.catalogue import build
@@ -67,7 +68,7 @@ def test_patches_are_learnt_and_the_kept_weights_score_what_they_say(large_data:
     kept = checkpoint.load(run.folder)
     assert kept.recipe.data.size_hw == (32, 32)
     assert kept.recipe.data.patch_size == 32
-    report = workflows.evaluate(run.folder, large_data, split="val")
+    report = segwright.evaluate(run.folder, large_data, split="val")
     assert report.miou.value == pytest.approx(run.scores["val_iou"], abs=1e-4)
     assert report.model["tiled"] is True
     with Image.open(run.folder / "panels" / "check_001.png") as panel:
@@ -199,6 +200,6 @@ def test_a_model_of_whole_pictures_can_be_asked_for_tiles(large_data: Path, tmp_
     for command in (("predict", run, large_data / "test" / "images"), ("evaluate", run, large_data)):
         succeeded(*command, "--tile", "--out", tmp_path / str(command[0]))
     with pytest.raises(ModelError, match="--any-size"):
-        workflows.export_model(
+        segwright.export_model(
             fit.train(large_data, patch_recipe(epochs=1), tmp_path / "patches").folder, data=large_data, any_size=True
         )

@@ -29,7 +29,9 @@ from torch import nn
 
 from segwright import __version__
 from segwright.checkpoint import Checkpoint
-from segwright.engines import METADATA_KEY, ModelFacts, OnnxEngine, PyTorchEngine
+from segwright.engines.contract import METADATA_KEY, ModelFacts
+from segwright.engines.onnx import OnnxEngine
+from segwright.engines.pytorch import PyTorchEngine
 from segwright.errors import GateError, MissingExtraError, ModelError, OutputError
 from segwright.outputs import file_being_written
 from segwright.predict.predictor import Predictor
@@ -143,7 +145,7 @@ def deployed_facts(checkpoint: Checkpoint, *, any_size: bool) -> ModelFacts:
 
 
 def write_facts(model: Any, facts: ModelFacts, **more: str) -> None:
-    """Put the facts into an ONNX model's metadata: once as JSON for `engines.py`, and in words for people.
+    """Put the facts into an ONNX model's metadata: once as JSON for `engines/onnx.py`, and in words for people.
 
     Args:
         model: onnx.ModelProto, changed in place.

@@ -23,7 +23,8 @@ import numpy as np
 from segwright import __version__, checkpoint, metrics
 from segwright.classes import Classes
 from segwright.data.sample import Sample, read_image, read_pair
-from segwright.engines import OnnxEngine, PyTorchEngine
+from segwright.engines.onnx import OnnxEngine
+from segwright.engines.pytorch import PyTorchEngine
 from segwright.errors import DataError, GateError
 from segwright.export.onnx import OPSET, deployed_facts, export_onnx, write_facts
 from segwright.outputs import file_being_written, require_writable, write_bytes, write_text

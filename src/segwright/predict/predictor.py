@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segwright.classes import Classes
-from segwright.engines import Engine, open_engine
+from segwright.engines.contract import Engine
+from segwright.engines.opening import open_engine
 from segwright.errors import UserError
 from segwright.tiling import blended
 

@@ -1,0 +1,46 @@
+"""`predict`: what a model finds in pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from segwright import recipe
+from segwright.commands.speaking import NOT_GOOD_ENOUGH, OK, console_of, fail
+
+
+def predict(
+    model: Path,
+    source: Path,
+    /,
+    *,
+    out: Path = Path("predictions"),
+    threshold: float | None = None,
+    device: recipe.Device = "auto",
+    tile: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Write index mask, colour mask and overlay for each picture.
+
+    Args:
+        model: Run folder, checkpoint or exported .onnx file.
+        source: A picture, or a folder of pictures.
+        out: Folder for what comes out.
+        threshold: Least probability that counts as foreground (two classes); default the model's own.
+        device: Where to compute: auto takes CUDA where there is one.
+        tile: Cut pictures into tiles of the model's size at their own scale; models trained with --patch-size always do.
+    """
+    from segwright.workflows import predicting
+
+    console = console_of()
+    summary = predicting.predict_pictures(
+        model, source, out, threshold=threshold, device=device, tile=tile, console=console
+    )
+    shares = ", ".join(f"{name} {100 * share:.1f} %" for name, share in summary.shares.items())
+    console.print(f"{summary.pictures} pictures, {summary.milliseconds:.0f} ms each: {shares}", highlight=False)
+    console.print(f"Masks, colours and overlays lie in {out}", soft_wrap=True, highlight=False)
+    if summary.failures:
+        unread = summary.failures
+        fail(f"{len(unread)} pictures could not be read; the first: {unread[0].reason}", NOT_GOOD_ENOUGH)
+    return OK
