@@ -6,6 +6,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 MINUTES ?= 3.3
+# Each process computes on one thread; the tests of a file stay together, because they share what was trained for them.
+PARALLEL ?= -n auto --maxprocesses 4 --dist loadfile
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -33,10 +35,10 @@ types: $(READY)
 	$(BIN)/mypy
 
 tests: $(READY)
-	$(BIN)/pytest -m 'not slow'
+	$(BIN)/pytest -m 'not slow' $(PARALLEL)
 
 slow: $(READY) ## the proofs that take minutes
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m slow $(PARALLEL)
 
 pages: $(READY) ## write the generated pages of docs/ again
 	$(BIN)/python docs/make_pages.py
