@@ -17,6 +17,7 @@ def export(
     to: Literal["onnx"] = "onnx",
     out: Path | None = None,
     data: Path | None = None,
+    precision: Literal["fp32", "fp16"] = "fp32",
     any_size: Annotated[bool, Parameter(negative="")] = False,
     pictures: int = 64,
     keep_failed: Annotated[bool, Parameter(negative="")] = False,
@@ -27,8 +28,9 @@ def export(
     Args:
         model: Run folder or checkpoint.
         to: Format.
-        out: The file to write; default model.onnx beside the checkpoint.
+        out: The file to write; default model.onnx (model_fp16.onnx, model_any_size.onnx) beside the checkpoint.
         data: Pictures for the proof; default the data the run was trained on.
+        precision: What the network computes in; fp16 makes half the file, for GPUs and browsers.
         any_size: Take pictures of any size and resize inside the graph.
         pictures: Compare this many at most.
         keep_failed: Leave a file that failed the proof.
@@ -42,6 +44,7 @@ def export(
         out,
         data=data,
         any_size=any_size,
+        precision=precision,
         keep_failed=keep_failed,
         limit=pictures,
         classes_csv=classes,

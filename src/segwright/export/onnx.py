@@ -33,6 +33,7 @@ from segwright.engines.contract import METADATA_KEY, ModelFacts
 from segwright.engines.onnx import OnnxEngine
 from segwright.engines.pytorch import PyTorchEngine
 from segwright.errors import GateError, MissingExtraError, ModelError, OutputError
+from segwright.export.half import Marked, halved
 from segwright.outputs import file_being_written
 from segwright.predict.predictor import Predictor
 from segwright.preprocess import place, unplace
@@ -49,18 +50,26 @@ PLACED_TOLERANCE = (0.05, 1e-3)
 a rounding step that they fall to its other side, and one grey level there moved a probability by 0.005 in LR-ASPP large
 with random weights. A picture placed wrongly differs by tenths, everywhere."""
 
+HALF_TOLERANCE = (0.1, 0.01)
+"""Largest and mean difference of an FP16 file. Random networks come to 0.003 and 0.0003; a layer that overflows is far beyond."""
+
+PRECISIONS = ("fp32", "fp16")
+"""What the network computes in; pictures, placement and probabilities are the same in all."""
+
 
 class Deployable(nn.Module):
     """The network with everything around it that a picture needs.
 
     Args:
         checkpoint: what to deploy.
-        facts: its facts; `any_size` decides whether placement is inside.
+        facts: its facts; `any_size` decides whether placement is inside, and `precision` whether the body is marked for FP16.
     """
 
     def __init__(self, checkpoint: Checkpoint, facts: ModelFacts) -> None:
         super().__init__()
         self.network = checkpoint.network()
+        if facts.precision == "fp16":
+            self.network.body = Marked(self.network.body)
         self.facts = facts
 
     def forward(self, input_1: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -77,13 +86,16 @@ class Deployable(nn.Module):
         return probabilities.argmax(dim=1).to(torch.uint8), probabilities
 
 
-def export_onnx(checkpoint: Checkpoint, out: Path, *, any_size: bool = False, opset: int = OPSET) -> Path:
+def export_onnx(
+    checkpoint: Checkpoint, out: Path, *, any_size: bool = False, precision: str = "fp32", opset: int = OPSET
+) -> Path:
     """Write the file, after proving on made-up pictures that it answers as PyTorch does.
 
     Args:
         checkpoint: a trained model.
         out: the file to write, ending in .onnx.
         any_size: take pictures of any size, and answer at their size.
+        precision: one of `PRECISIONS`.
         opset: ONNX operator set, 18..21.
 
     Returns:
@@ -96,12 +108,14 @@ def export_onnx(checkpoint: Checkpoint, out: Path, *, any_size: bool = False, op
         OutputError: `out` is no .onnx file or cannot be written.
     """
     onnx = _library("onnx")
-    facts = deployed_facts(checkpoint, any_size=any_size)
+    facts = deployed_facts(checkpoint, any_size=any_size, precision=precision)
     if out.suffix.lower() != ".onnx":
         raise OutputError(f"{out} should end in .onnx, which is how every tool knows the format; rename it.")
     if opset not in OPSETS:
         raise ModelError(f"Opset {opset} is not supported; choose {OPSETS.start} to {OPSETS.stop - 1}.")
     model = _graph(Deployable(checkpoint, facts), facts, opset)
+    if precision == "fp16":
+        model = halved(model)
     write_facts(model, facts)
     try:
         onnx.checker.check_model(model, full_check=True)
@@ -113,12 +127,15 @@ def export_onnx(checkpoint: Checkpoint, out: Path, *, any_size: bool = False, op
     return out
 
 
-def deployed_facts(checkpoint: Checkpoint, *, any_size: bool) -> ModelFacts:
+def deployed_facts(checkpoint: Checkpoint, *, any_size: bool, precision: str = "fp32") -> ModelFacts:
     """What an exported file of this checkpoint says about itself; nothing depends on the time, so files are repeatable.
 
     Raises:
-        ModelError: the recipe has no size yet, or any size is asked of a model that was trained on patches.
+        ModelError: the recipe has no size yet, any size is asked of a model that was trained on patches, or there is no such
+            precision.
     """
+    if precision not in PRECISIONS:
+        raise ModelError(f"There is no precision {precision!r}; choose {' or '.join(PRECISIONS)}.")
     facts = ModelFacts.of(checkpoint)
     if facts.tiled and any_size:
         raise ModelError(
@@ -133,7 +150,7 @@ def deployed_facts(checkpoint: Checkpoint, *, any_size: bool) -> ModelFacts:
         threshold=facts.threshold,
         any_size=any_size,
         tiled=facts.tiled,
-        precision=facts.precision,
+        precision=precision,
         provenance={
             **facts.provenance,
             "exported_with": {
@@ -161,6 +178,7 @@ def write_facts(model: Any, facts: ModelFacts, **more: str) -> None:
         "size": f"{width}x{height} (width x height){', placed inside: give any size' if facts.any_size else ''}",
         "fit": "tiles of this size, at the picture's own scale" if facts.tiled else facts.fit,
         "threshold": f"{facts.threshold:g}",
+        "precision": facts.precision,
         "licence": _licence(facts.provenance),
     } | more
     del model.metadata_props[:]
@@ -180,7 +198,7 @@ def prove(path: Path, checkpoint: Checkpoint, facts: ModelFacts) -> float:
         The largest difference of a probability, 0..1.
 
     Raises:
-        GateError: it is over `TOLERANCE` or `PLACED_TOLERANCE`, or the file's two outputs contradict each other.
+        GateError: it is over `TOLERANCE`, `PLACED_TOLERANCE` or `HALF_TOLERANCE`, or the file's two outputs contradict each other.
     """
     engine = OnnxEngine(path, device="cpu")
     reference = Predictor(PyTorchEngine(checkpoint, device="cpu"))
@@ -198,6 +216,7 @@ def prove(path: Path, checkpoint: Checkpoint, facts: ModelFacts) -> float:
                 f"The exported file answered {batch} pictures of {size_hw} with the shape {probabilities.shape}; nothing was written."
             )
         accepted = (TOLERANCE, TOLERANCE) if size_hw == facts.size_hw else PLACED_TOLERANCE
+        accepted = HALF_TOLERANCE if facts.precision == "fp16" else accepted
         for image, class_map, answer in zip(images, class_maps, probabilities, strict=True):
             if not np.array_equal(class_map, facts.classes.decode(answer, facts.threshold)):
                 raise GateError("The exported file's classes contradict its own probabilities; nothing was written.")

@@ -26,13 +26,13 @@ from segwright.data.sample import Sample, read_image, read_pair
 from segwright.engines.onnx import OnnxEngine
 from segwright.engines.pytorch import PyTorchEngine
 from segwright.errors import DataError, GateError
-from segwright.export.onnx import OPSET, deployed_facts, export_onnx, write_facts
+from segwright.export.onnx import OPSET, export_onnx, write_facts
 from segwright.outputs import file_being_written, require_writable, write_bytes, write_text
 from segwright.predict.predictor import Prediction, Predictor
 from segwright.render import panel, write_png
 
-LEAST_AGREEMENT = 0.999
-"""Share of pixels on which both must choose the same class."""
+LEAST_AGREEMENT = {"fp32": 0.999, "fp16": 0.995}
+"""Share of pixels on which both must choose the same class, by the precision of the file."""
 
 WORST_ALLOWANCE = 10.0
 """A single picture may disagree on this many times the share that all together may."""
@@ -95,7 +95,7 @@ def parity(
     data_classes: Classes,
     *,
     limit: int = 64,
-    least_agreement: float = LEAST_AGREEMENT,
+    least_agreement: float = LEAST_AGREEMENT["fp32"],
     progress: bool = True,
     files: Sequence[Path] = (),
 ) -> Certificate:
@@ -173,9 +173,10 @@ def export_checked(
     out: Path,
     *,
     any_size: bool = False,
+    precision: str = "fp32",
     opset: int = OPSET,
     limit: int = 64,
-    least_agreement: float = LEAST_AGREEMENT,
+    least_agreement: float | None = None,
     keep_failed: bool = False,
     progress: bool = True,
 ) -> Certificate:
@@ -187,9 +188,10 @@ def export_checked(
         data_classes: how their masks are to be read.
         out: the .onnx file; its certificate is OUT's name with .certificate.json.
         any_size: as in `export_onnx`.
+        precision: as in `export_onnx`.
         opset: as in `export_onnx`.
         limit: as in `parity`.
-        least_agreement: as in `parity`.
+        least_agreement: as in `parity`; None takes that of the precision.
         keep_failed: write a file that fails all the same, under OUT's name with .failed.onnx.
         progress: show a bar on stderr.
 
@@ -205,7 +207,8 @@ def export_checked(
     weights = checkpoint.checkpoint_file(checkpoint_path)
     trained = checkpoint.load(weights)
     with file_being_written(out) as partial:
-        export_onnx(trained, partial, any_size=any_size, opset=opset)
+        export_onnx(trained, partial, any_size=any_size, precision=precision, opset=opset)
+        least_agreement = LEAST_AGREEMENT[precision] if least_agreement is None else least_agreement
         reference = Predictor(PyTorchEngine(trained))
         candidate = Predictor(OnnxEngine(partial))
         certificate = parity(
@@ -221,7 +224,7 @@ def export_checked(
             raise GateError(
                 f"{certificate.sentence()}, but {_percent(least_agreement)} is asked for; {kept}, look at {worst}."
             )
-        _put_inside(partial, certificate, deployed_facts(trained, any_size=any_size))
+        _put_inside(partial, certificate, candidate.engine.facts)
         final = hashlib.sha256(partial.read_bytes()).hexdigest()
     hashes = {out.name: final, weights.name: hashlib.sha256(weights.read_bytes()).hexdigest()}
     certificate = dataclasses.replace(certificate, sha256=hashes)

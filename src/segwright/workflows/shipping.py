@@ -20,6 +20,7 @@ def export_model(
     *,
     data: Path | None = None,
     any_size: bool = False,
+    precision: str = "fp32",
     keep_failed: bool = False,
     limit: int = 64,
     classes_csv: Path | None = None,
@@ -29,9 +30,10 @@ def export_model(
 
     Args:
         model: run folder or checkpoint.
-        out: the .onnx file; None puts model.onnx beside the checkpoint.
+        out: the .onnx file; None puts model.onnx, model_fp16.onnx, model_any_size.onnx ... beside the checkpoint.
         data: pictures for the proof; None takes the data the run was trained on.
         any_size: take pictures of any size and resize inside the graph.
+        precision: "fp32", or "fp16" for half the size.
         keep_failed: leave a file that failed the proof, for inspection.
         limit: pictures to compare at most.
         classes_csv: class table to use instead of the data's own.
@@ -47,7 +49,8 @@ def export_model(
     if limit < 1:
         raise UserError(f"The proof needs at least one picture, not {limit}; give --pictures 64, for example.")
     file = checkpoint.checkpoint_file(model)
-    out = out or file.with_name("model_any_size.onnx" if any_size else "model.onnx")
+    name = "model" + ("_any_size" if any_size else "") + ("" if precision == "fp32" else f"_{precision}")
+    out = out or file.with_name(f"{name}.onnx")
     data, classes_csv = data_of(model, data, classes_csv)
     settings = checkpoint.load(file).recipe.to_dict()
     samples, classes = proof_samples(data, classes_csv=classes_csv, settings=settings)
@@ -57,6 +60,7 @@ def export_model(
         classes,
         out,
         any_size=any_size,
+        precision=precision,
         keep_failed=keep_failed,
         limit=limit,
         progress=shown(console),
