@@ -1,29 +1,74 @@
-"""From a path to the engine that runs what lies there."""
+"""From a path to the engine that runs what lies there, or that the user named."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from segwright.engines.contract import Engine
 from segwright.engines.onnx import OnnxEngine
+from segwright.engines.openvino import OpenVinoEngine
 from segwright.engines.pytorch import PyTorchEngine
+from segwright.errors import UserError
+
+Open = Callable[[Path, str, int | None], Engine]
 
 
-def open_engine(path: Path, *, device: str = "auto", threads: int | None = None) -> Engine:
-    """The engine a path asks for.
+def _pytorch(path: Path, device: str, threads: int | None) -> Engine:
+    from segwright import checkpoint
+
+    return PyTorchEngine(checkpoint.load(path), device=device, threads=threads)
+
+
+def _onnxruntime(path: Path, device: str, threads: int | None) -> Engine:
+    return OnnxEngine(path, device=device, threads=threads)
+
+
+def _openvino(path: Path, device: str, threads: int | None) -> Engine:
+    return OpenVinoEngine(path, device=device, threads=threads, precision="fast")
+
+
+def _openvino_fp32(path: Path, device: str, threads: int | None) -> Engine:
+    return OpenVinoEngine(path, device=device, threads=threads, precision="fp32")
+
+
+def _openvino_as_proven(path: Path, device: str, threads: int | None) -> Engine:
+    return OpenVinoEngine(path, device=device, threads=threads, precision="file")
+
+
+ENGINES: Mapping[str, tuple[Open, tuple[str, ...]]] = {
+    "pytorch": (_pytorch, ("", ".safetensors")),
+    "onnxruntime": (_onnxruntime, (".onnx",)),
+    "openvino": (_openvino, (".onnx", ".xml")),
+    "openvino-fp32": (_openvino_fp32, (".onnx", ".xml")),
+}
+"""Engines by the names they can be asked for, and the kinds of files each takes ("" is a run folder)."""
+
+BY_SUFFIX: Mapping[str, Open] = {".onnx": _onnxruntime, ".xml": _openvino_as_proven}
+"""What opens a file when no engine is named; everything else is a run or a checkpoint, which PyTorch runs."""
+
+
+def open_engine(path: Path, *, engine: str = "auto", device: str = "auto", threads: int | None = None) -> Engine:
+    """The engine a path or the user asks for.
 
     Args:
-        path: a run folder or .safetensors checkpoint (PyTorch), or an .onnx file (ONNX Runtime).
+        path: a run folder or .safetensors checkpoint, or an exported .onnx or .xml file.
+        engine: "auto" takes the one that belongs to the kind of file; others are named in `ENGINES`.
         device: "auto", "cpu" or "cuda".
         threads: CPU threads; None lets the engine choose.
 
     Raises:
         ModelError: nothing usable there.
         MissingExtraError: the engine's library is not installed.
-        UserError: the device is not there.
+        UserError: there is no such engine, it cannot run such a file, or the device is not there.
     """
-    if path.suffix.lower() == ".onnx" and not path.is_dir():
-        return OnnxEngine(path, device=device, threads=threads)
-    from segwright import checkpoint
-
-    return PyTorchEngine(checkpoint.load(path), device=device, threads=threads)
+    suffix = "" if path.is_dir() else path.suffix.lower()
+    if engine == "auto":
+        return BY_SUFFIX.get(suffix, _pytorch)(path, device, threads)
+    if engine not in ENGINES:
+        raise UserError(f"There is no engine {engine!r}; choose auto, {', '.join(ENGINES)}.")
+    opened, kinds = ENGINES[engine]
+    if suffix not in kinds:
+        able = " and ".join(kind or "run folders" for kind in kinds)
+        raise UserError(f"The engine {engine} runs {able}, not {path}; leave --engine out, or export the model for it.")
+    return opened(path, device, threads)

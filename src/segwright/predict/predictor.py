@@ -127,10 +127,10 @@ def load(path: Path | str, *, threshold: float | None = None, tile: bool = False
     """The predictor of a trained or exported model; `segwright.load`.
 
     Args:
-        path: a run folder, a .safetensors checkpoint or an .onnx file.
+        path: a run folder, a .safetensors checkpoint, or an .onnx or .xml file.
         threshold: as in `Predictor`.
         tile: as in `Predictor`.
-        options: `device` and `threads`, as in `engines.open_engine`.
+        options: `engine`, `device` and `threads`, as in `engines.open_engine`.
 
     Raises:
         ModelError: nothing usable there.

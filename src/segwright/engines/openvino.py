@@ -1,0 +1,163 @@
+"""OpenVINO: our own .xml files and exported .onnx files, on Intel's and other processors with AVX-512 or AMX in bfloat16.
+
+By itself OpenVINO computes FP32 networks in bfloat16 where the processor has it: here that is what makes it fast. An .xml
+file exported as FP32 is computed in FP32, as it was proven; `precision` says otherwise for any file.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segwright.engines.contract import METADATA_KEY, ModelFacts, first_line, require_fitting, thread_count
+from segwright.engines.onnx import LONGEST_METADATA, onnx_facts, read_model_file
+from segwright.errors import MissingExtraError, ModelError, UserError
+
+Precision = Literal["file", "fast", "fp32"]
+"""What to compute in: as the file was proven, whatever is fastest on this processor, or FP32."""
+
+
+class OpenVinoEngine:
+    """An exported file, run by OpenVINO on the CPU.
+
+    Args:
+        path: an .xml file written by `segwright export --to openvino`, its .bin beside it, or an .onnx file of ours.
+        device: "auto" or "cpu".
+        threads: CPU threads; None takes all cores.
+        precision: "file" computes FP32 .xml files in FP32 and all others in whatever is fastest here; "fast" and "fp32" do so with
+            any file.
+
+    Raises:
+        ModelError: missing, damaged, or not ours.
+        MissingExtraError: OpenVINO is not installed.
+        UserError: another device was asked for.
+    """
+
+    name = "openvino"
+
+    def __init__(
+        self, path: Path, *, device: str = "auto", threads: int | None = None, precision: Precision = "file"
+    ) -> None:
+        openvino = library()
+        if device not in {"auto", "cpu"}:
+            raise UserError(f"OpenVINO is used on the CPU here, not on {device!r}; choose auto or cpu.")
+        core = openvino.Core()
+        try:
+            if path.suffix.lower() == ".onnx":
+                data = read_model_file(path)
+                self.facts = onnx_facts(data, path)
+                model = core.read_model(model=data, weights=b"")
+            else:
+                model = read_pair(core, path)
+                self.facts = openvino_facts(model, path)
+        except RuntimeError as error:
+            raise ModelError(
+                f"{path} cannot be read by OpenVINO ({said(error)}); copy it again, or export again."
+            ) from error
+        exact = precision == "fp32" or (
+            precision == "file" and path.suffix.lower() != ".onnx" and self.facts.precision == "fp32"
+        )
+        options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+        if exact:
+            options["INFERENCE_PRECISION_HINT"] = "f32"
+        if threads is not None:
+            options["INFERENCE_NUM_THREADS"] = thread_count(threads)
+        _require_signature(model, path)
+        try:
+            self._model = core.compile_model(model, "CPU", options)
+        except RuntimeError as error:
+            raise ModelError(f"{path} cannot be run by OpenVINO ({said(error)}); export it again.") from error
+        self.computes_in = str(self._model.get_property("INFERENCE_PRECISION_HINT").to_string())
+        self._request = self._model.create_infer_request()
+
+    def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """See `Engine.probabilities`."""
+        return self.run(images)[1]
+
+    def run(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """Both outputs of the file.
+
+        Args:
+            images: as in `Engine.probabilities`.
+
+        Returns:
+            class maps (B, h, w) uint8 and probabilities (B, channels, h, w) float32.
+        """
+        require_fitting(images, self.facts)
+        try:
+            answers = self._request.infer({0: np.ascontiguousarray(images)}, share_inputs=True)
+        except RuntimeError as error:
+            raise ModelError(
+                f"OpenVINO failed on {images.shape[0]} pictures of {images.shape[2]}x{images.shape[1]} "
+                f"({said(error)}); try smaller pictures, or export the model again."
+            ) from error
+        return np.asarray(answers["classes"], np.uint8), np.asarray(answers["probabilities"], np.float32)
+
+
+def read_pair(core: Any, path: Path) -> Any:
+    """The openvino.Model of an .xml file and the .bin file beside it.
+
+    Raises:
+        ModelError: one of them is missing, empty or unreadable.
+        RuntimeError: OpenVINO refuses them.
+    """
+    weights = path.with_suffix(".bin")
+    if path.is_file() and not weights.is_file():
+        raise ModelError(f"{path} has no {weights.name} beside it, which holds its weights; copy both files.")
+    # Both are read here, so that missing and empty files and LFS pointers are told apart in our words.
+    return core.read_model(model=read_model_file(path), weights=read_model_file(weights))
+
+
+def openvino_facts(model: Any, path: Path) -> ModelFacts:
+    """The facts in an openvino.Model's runtime information.
+
+    Raises:
+        ModelError: not ours, or damaged.
+    """
+    if not model.has_rt_info([METADATA_KEY, "facts"]):
+        raise ModelError(
+            f"{path} does not carry the facts of a segwright model (classes, size); export one with: segwright export RUN "
+            "--to openvino"
+        )
+    try:
+        text = str(model.get_rt_info([METADATA_KEY, "facts"]).astype(str))
+        if len(text) > LONGEST_METADATA:
+            raise ValueError("they are impossibly long")
+        return ModelFacts.from_dict(json.loads(text))
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{path}: its facts are damaged ({first_line(error)}); export the model again.") from error
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
+
+
+def library() -> Any:
+    """The openvino module.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        import openvino
+    except ImportError as error:
+        raise MissingExtraError("openvino", "openvino") from error
+    return openvino
+
+
+def said(error: RuntimeError) -> str:
+    """The reason in an error of OpenVINO, whose first lines only say where in its source it was thrown."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    telling = [line for line in lines if line and not line.startswith("Exception from")]
+    return (telling or [first_line(error)])[-1][:300]
+
+
+def _require_signature(model: Any, path: Path) -> None:
+    outputs = {name for output in model.outputs for name in output.names}
+    fits = len(model.inputs) == 1 and model.inputs[0].element_type.to_string() == "u8"
+    if not fits or not {"classes", "probabilities"} <= outputs:
+        raise ModelError(
+            f"{path} carries our facts but not our input and outputs; it was changed, export the model again."
+        )
