@@ -188,7 +188,13 @@ def test_settings_override_a_recipe_and_its_file(tmp_path: Path, monkeypatch: py
     refused("train", tmp_path, "--recipe", file, "--lr", "0.25", "--out", tmp_path / "run", code=1)
     assert given == [named_recipe("card").with_settings(epochs=3, lr=0.25, fit="stretch")]
     refused("train", tmp_path, "--recipe", file, "--seed", "0", "--ema", "0", "--out", tmp_path / "run", code=1)
-    assert given[1].fit == FitRecipe(**{**vars(named_recipe("card").fit), "epochs": 3, "lr": 0.5})
+    assert given[1].fit == FitRecipe(**{**vars(named_recipe("card").fit), "epochs": 3, "lr": 0.5, "ema": 0.0})
+
+
+def test_what_a_recipe_switches_on_can_be_switched_off() -> None:
+    assert "turn: true\n" in succeeded("recipe", "card")
+    assert "turn: false\n" in succeeded("recipe", "card", "--no-turn")
+    assert "turn: true\n" in succeeded("recipe", "binary", "--turn")
 
 
 @pytest.mark.parametrize(("said", "meant"), [("auto", "auto"), ("3e-3", 0.003), ("1", 1.0)])

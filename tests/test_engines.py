@@ -71,7 +71,7 @@ def small_checkpoint() -> Checkpoint:
 
 
 def test_facts_survive_json() -> None:
-    for facts in (FACTS, dataclasses.replace(FACTS, tiled=True)):
+    for facts in (FACTS, dataclasses.replace(FACTS, tiled=True), dataclasses.replace(FACTS, turn=True)):
         assert ModelFacts.from_dict(json.loads(json.dumps(facts.to_dict()))) == facts
     older = {key: value for key, value in FACTS.to_dict().items() if key != "tiled"}
     assert not ModelFacts.from_dict(older).tiled

@@ -34,12 +34,14 @@ _HOMES = {
     "export_model": "segwright.workflows.shipping",
     "find_dataset": "segwright.data.layouts",
     "load": "segwright.predict.predictor",
+    "mixed_cards": "segwright.data.card_photos",
     "named_recipe": "segwright.recipe",
     "pack": "segwright.workflows.data",
     "predict_pictures": "segwright.workflows.predicting",
     "quickstart": "segwright.workflows.quickstart",
     "read_image": "segwright.data.sample",
     "repair": "segwright.workflows.data",
+    "resume": "segwright.workflows.training",
     "synthesize_cards": "segwright.data.cards",
     "train": "segwright.workflows.training",
 }
@@ -49,6 +51,7 @@ __all__ = ["__version__", *sorted(_HOMES)]
 if TYPE_CHECKING:
     from segwright.checkpoint import Checkpoint as Checkpoint
     from segwright.classes import Classes as Classes
+    from segwright.data.card_photos import mixed_cards as mixed_cards
     from segwright.data.cards import draw_scene as draw_scene
     from segwright.data.cards import synthesize_cards as synthesize_cards
     from segwright.data.layouts import Dataset as Dataset
@@ -70,6 +73,7 @@ if TYPE_CHECKING:
     from segwright.workflows.measuring import evaluate as evaluate
     from segwright.workflows.predicting import predict_pictures as predict_pictures
     from segwright.workflows.shipping import export_model as export_model
+    from segwright.workflows.training import resume as resume
     from segwright.workflows.training import train as train
 
 

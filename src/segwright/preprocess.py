@@ -100,6 +100,27 @@ def _grow(length: int, scale: float, margin: float, source: int) -> torch.Tensor
     return weights / weights.sum(dim=1, keepdim=True).clamp(min=1e-6)
 
 
+def is_turned(height: int, width: int, size_hw: tuple[int, int]) -> bool:
+    """Whether a picture lies across to the network's input: one is landscape and the other portrait.
+
+    Args:
+        height: of the picture, pixels.
+        width: of the picture, pixels.
+        size_hw: the network's height and width.
+    """
+    return (height - width) * (size_hw[0] - size_hw[1]) < 0
+
+
+def turned(picture: np.ndarray) -> np.ndarray:
+    """A picture or class map (H, W, ...) a quarter turn counter-clockwise: its right edge becomes the upper one."""
+    return np.ascontiguousarray(np.rot90(picture))
+
+
+def turned_back(maps: np.ndarray) -> np.ndarray:
+    """Undo `turned` for an answer (C, W, H); the result is (C, H, W)."""
+    return np.ascontiguousarray(np.rot90(maps, -1, axes=(1, 2)))
+
+
 def place_image(image: np.ndarray, size_hw: tuple[int, int], fit: Fit) -> np.ndarray:
     """`place` for one picture as it comes from disk.
 

@@ -105,6 +105,8 @@ def test_what_changes_the_pixels_makes_another_file(dataset: Dataset, tmp_path: 
     pictures_of(dataset, recipe_of(tmp_path, fit="stretch"))
     pictures_of(dataset, recipe_of(tmp_path, width=96))
     assert len(files()) == 3
+    pictures_of(dataset, recipe_of(tmp_path, turn=True))
+    assert len(files()) == 4
 
 
 def test_a_changed_picture_is_decoded_again(tmp_path: Path) -> None:

@@ -28,10 +28,15 @@ SPLITS = {"train": 10, "val": 5}
 
 
 def recipe_of(
-    size_hw: tuple[int, int] = (32, 64), *, cache_gb: float = 1.0, workers: int = 0, fit: Fit = "pad"
+    size_hw: tuple[int, int] = (32, 64),
+    *,
+    cache_gb: float = 1.0,
+    workers: int = 0,
+    fit: Fit = "pad",
+    turn: bool = False,
 ) -> Recipe:
     return Recipe(
-        data=DataRecipe(height=size_hw[0], width=size_hw[1], cache_gb=cache_gb, workers=workers, fit=fit),
+        data=DataRecipe(height=size_hw[0], width=size_hw[1], cache_gb=cache_gb, workers=workers, fit=fit, turn=turn),
         fit=FitRecipe(batch_size=4),
     )
 
@@ -282,6 +287,21 @@ def test_shrinking_never_enlarges(image_hw: tuple[int, int], size_hw: tuple[int,
     if fit == "stretch":
         assert small_hw[0] >= min(image_hw[0], size_hw[0]) - 1
         assert small_hw[1] >= min(image_hw[1], size_hw[1]) - 1
+
+
+@pytest.mark.parametrize("size_hw", [(64, 48), (48, 64)])
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+@pytest.mark.parametrize("image_hw", [(120, 200), (200, 120), (120, 120), (65, 64)])
+def test_pictures_that_lie_across_are_turned_with_their_masks(
+    image_hw: tuple[int, int], suffix: str, size_hw: tuple[int, int], tmp_path: Path
+) -> None:
+    sample, truth = saved_pair(tmp_path, *image_hw, suffix)
+    across = (image_hw[0] - image_hw[1]) * (size_hw[0] - size_hw[1]) < 0
+    image, class_map = read_shrunk(sample, TWO, recipe_of(size_hw, turn=True))
+    upright, labels = read_shrunk(sample, TWO, recipe_of(size_hw[::-1] if across else size_hw))
+    assert np.array_equal(image, np.rot90(upright) if across else upright)
+    assert np.array_equal(class_map, np.rot90(labels) if across else labels)
+    assert class_map.mean() == pytest.approx(truth.mean(), abs=0.03)
 
 
 def test_a_small_picture_is_left_alone(dataset: Dataset) -> None:

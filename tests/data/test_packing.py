@@ -162,13 +162,17 @@ def test_training_from_a_pack_equals_training_from_the_folder(folder: Path, pack
     assert one.classes == other.classes
 
 
-@pytest.mark.parametrize("fitting", ["pad", "stretch"])
-def test_training_from_decoded_pictures_equals_training_from_the_folder(fitting: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("fitting", "turn"), [("pad", False), ("stretch", False), ("pad", True)])
+def test_training_from_decoded_pictures_equals_training_from_the_folder(
+    fitting: Any, turn: bool, tmp_path: Path
+) -> None:
     data = make_dataset(tmp_path / "data", layout="flat", splits={"all": 14}, size_hw=(150, 211), notation="binary")
-    recipe = small(width=96, height=64, fit=fitting, augment="medium", seed=5)
+    recipe = small(
+        width=64 if turn else 96, height=96 if turn else 64, fit=fitting, turn=turn, augment="medium", seed=5
+    )
     (tmp_path / "recipe.yaml").write_text(to_yaml(recipe))
     succeeded("pack", data, tmp_path / "pack", "--decoded", "--recipe", tmp_path / "recipe.yaml")
-    automatic = recipe.with_settings(width=0, height=0, fit="pad")
+    automatic = recipe.with_settings(width=0, height=0, fit="pad", turn=False)
     runs = [
         fit.train(data, recipe, tmp_path / "a"),
         fit.train(tmp_path / "pack", recipe, tmp_path / "b"),
@@ -183,8 +187,11 @@ def test_training_from_decoded_pictures_equals_training_from_the_folder(fitting:
         assert sample.image.suffix == ".ppm"
         pair = read_pair(sample, found.classes)
         assert shrunk_hw(pair[1].shape[0], pair[1].shape[1], recipe) == pair[1].shape
-    with pytest.raises(RecipeError, match="--width 96 --height 64"):
-        fit.train(tmp_path / "pack", recipe.with_settings(width=128, height=64), tmp_path / "d")
+    settings: tuple[dict[str, Any], ...] = ({"width": 128}, {"turn": not turn})
+    for change in settings:
+        wanted = f"--width {recipe.data.width} --height .* {'--turn' if turn else '--no-turn'};"
+        with pytest.raises(RecipeError, match=wanted):
+            fit.train(tmp_path / "pack", recipe.with_settings(**change), tmp_path / "d")
     with pytest.raises(DataError, match="decoded pack"):
         pack(tmp_path / "pack", tmp_path / "again")
 
@@ -424,6 +431,7 @@ HOSTILE: dict[str, Any] = {
     "a split elsewhere": lambda text: text.replace('"train":', '"../train":'),
     "sizes that are text": lambda text: re.sub(r'"bytes": \d+', '"bytes": "many"', text),
     "an unknown fit": lambda text: text.replace('"shrunk_to": null', '"shrunk_to": [64, 64, "x"]'),
+    "a turn that is no yes or no": lambda text: text.replace('"shrunk_to": null', '"shrunk_to": [64, 64, "pad", 1]'),
     "no classes": lambda text: text.replace('"classes":', '"klasses":'),
     "one class": lambda text: re.sub(r'"names": \[[^\]]*\]', '"names": ["a"]', text),
 }

@@ -101,6 +101,17 @@ def test_an_any_size_file_answers_as_the_predictor(
     assert (ours.class_map == theirs.class_map).mean() > 0.999
 
 
+def test_a_file_says_that_pictures_are_turned_first(make_checkpoint: MakeCheckpoint, tmp_path: Path) -> None:
+    made = make_checkpoint(size_hw=(96, 64))
+    checkpoint = dataclasses.replace(made, recipe=made.recipe.with_settings(turn=True))
+    engine = OnnxEngine(export_onnx(checkpoint, tmp_path / "a.onnx", any_size=True), threads=1)
+    assert engine.facts.turn
+    (image,) = made_up_pictures(1, (70, 110), seed=4)
+    ours, theirs = (Predictor(one).predict(image) for one in (engine, PyTorchEngine(checkpoint, device="cpu")))
+    assert ours.class_map.shape == (70, 110)
+    assert (ours.class_map == theirs.class_map).mean() > 0.999
+
+
 def test_exporting_twice_gives_the_same_facts_and_proof(binary: Checkpoint, binary_file: Path) -> None:
     facts = exporter.deployed_facts(binary, any_size=False)
     assert OnnxEngine(binary_file).facts == facts

@@ -37,6 +37,37 @@ def test_answers_have_the_pictures_own_size_and_place(engine: Any, size_hw: tupl
     assert prediction.key == "a"
 
 
+@pytest.mark.parametrize("any_size", [False, True])
+@pytest.mark.parametrize("size_hw", [(48, 64), (90, 70), (300, 30), (64, 64)])
+def test_pictures_that_lie_across_are_turned_and_answers_turned_back(
+    engine: Any, any_size: bool, size_hw: tuple[int, int]
+) -> None:
+    engine.facts = dataclasses.replace(engine.facts, turn=True, any_size=any_size)
+    image, truth = card(*size_hw)
+    prediction = Predictor(engine).predict(image)
+    assert prediction.class_map.shape == prediction.confidence.shape == size_hw
+    assert (prediction.class_map != truth).mean() < 0.02
+    given_hw = size_hw[::-1] if size_hw[0] > size_hw[1] else size_hw
+    assert engine.seen == [(1, *(given_hw if any_size else (48, 64)), 3)]
+
+
+def test_the_turn_is_counter_clockwise(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine.facts = dataclasses.replace(engine.facts, turn=True, any_size=True)
+    seen: list[np.ndarray] = []
+    answer = engine.probabilities
+
+    def looking(images: np.ndarray) -> np.ndarray:
+        seen.append(images.copy())
+        return np.asarray(answer(images))
+
+    monkeypatch.setattr(engine, "probabilities", looking)
+    image = np.zeros((90, 70, 3), np.uint8)
+    image[:9, -7:] = 255  # the upper right corner
+    Predictor(engine).predict(image)
+    assert seen[0][0, :7, :9].min() == 255, "it is the upper left one after a quarter turn against the clock"
+    assert seen[0].sum() == image.sum()
+
+
 def test_an_any_size_engine_is_given_the_picture_itself(engine: Any) -> None:
     engine.facts = dataclasses.replace(engine.facts, any_size=True)
     image, truth = card(77, 101)

@@ -42,10 +42,12 @@ def recipe_flags() -> type[Any]:
         sentences, types = field_sentences(kind), typing.get_type_hints(kind)
         for known in dataclasses.fields(kind):
             either = float in typing.get_args(types[known.name])
+            # What a recipe switches on, such as turning cards, can be switched off; the rest is off until it is said.
+            switched_on = any(getattr(getattr(make(), part), known.name) is True for make in recipe.RECIPES.values())
             parameter = Parameter(
                 help=sentences[known.name].replace("`", ""),
                 group=part.capitalize(),
-                negative="",
+                negative=f"--no-{known.name}" if switched_on else "",
                 converter=_number_or_word if either else None,
             )
             annotated: Any = Annotated[types[known.name] | None, parameter]

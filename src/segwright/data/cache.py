@@ -138,7 +138,7 @@ def filled(
     from filelock import FileLock
 
     folder = cache_folder(recipe)
-    digest = digest_of(samples, recipe.data.size_hw, recipe.data.fit, recipe.data.cache_gb, classes)
+    digest = digest_of(samples, recipe.data.size_hw, recipe.data.fit, recipe.data.turn, recipe.data.cache_gb, classes)
     path = folder / f"{re.sub(r'[^A-Za-z0-9_-]', '_', name)[:40]}-{digest.hex()[:24]}.cache"
     folder.mkdir(parents=True, exist_ok=True)
     # Whoever comes second waits, and finds the file whole. The system frees the lock of a process that was killed.

@@ -68,8 +68,8 @@ class Dataset:
     """As on disk: "train", "val", "test", or only "all". Samples may have no mask."""
     orphan_masks: tuple[Path, ...] = ()
     """Masks without a picture."""
-    shrunk_to: tuple[int, int, Fit] | None = None
-    """Height, width and fit of the training that the pictures of a decoded pack were shrunk for."""
+    shrunk_to: tuple[int, int, Fit, bool] | None = None
+    """Height, width, fit and turn of the training that the pictures of a decoded pack were shrunk for."""
 
 
 @dataclass(frozen=True)

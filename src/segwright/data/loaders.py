@@ -28,7 +28,7 @@ from segwright.data.sample import Sample, mask_of, read_raw_mask, read_scaled, r
 from segwright.data.splits import ClassShares, class_pixels, class_shares, repeat_factors
 from segwright.errors import DataError, OutputError
 from segwright.masks import class_map_from_raw, ignore_unowned
-from segwright.preprocess import placement
+from segwright.preprocess import is_turned, placement, turned
 from segwright.recipe import Recipe
 
 STAND_IN = 6
@@ -220,7 +220,7 @@ def read_shrunk(sample: Sample, classes: Classes, recipe: Recipe) -> tuple[np.nd
         recipe: its size and fit decide; pictures are never enlarged, and those that patches are taken from are left as they are.
 
     Returns:
-        image (h, w, 3) uint8 RGB and class map (h, w) uint8.
+        image (h, w, 3) uint8 RGB and class map (h, w) uint8, both turned where the recipe turns.
 
     Raises:
         DataError: as `read_pair`.
@@ -235,13 +235,19 @@ def read_shrunk(sample: Sample, classes: Classes, recipe: Recipe) -> tuple[np.nd
     if (height, width) != raw.shape[:2]:
         # Plain INTER_NEAREST takes the upper left pixel of those that become one: half a pixel of drift.
         raw = cv2.resize(raw, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
-    return image, ignore_unowned(class_map_from_raw(raw, classes))
+    class_map = ignore_unowned(class_map_from_raw(raw, classes))
+    if recipe.data.turn and is_turned(*image_hw, recipe.data.size_hw):
+        return turned(image), turned(class_map)
+    return image, class_map
 
 
 def shrunk_hw(height: int, width: int, recipe: Recipe) -> tuple[int, int]:
     """Height and width a picture is kept at: where the network's input is clearly smaller, its scale there."""
     if recipe.data.patch_size:
         return height, width
+    if recipe.data.turn and is_turned(height, width, recipe.data.size_hw):
+        across, down = shrunk_hw(width, height, recipe)
+        return down, across
     (scale_y, _), (scale_x, _) = placement(height, width, recipe.data.size_hw, recipe.data.fit)
     if min(scale_y, scale_x) >= 0.95:
         return height, width

@@ -98,7 +98,7 @@ def pack(
         "format": FORMAT,
         "version": VERSION,
         "content": "decoded" if decoded else "files",
-        "shrunk_to": [*decoded.data.size_hw, decoded.data.fit] if decoded else None,
+        "shrunk_to": [*decoded.data.size_hw, decoded.data.fit, decoded.data.turn] if decoded else None,
         "classes": classes.to_dict(),
         "classes_declared": dataset.classes_declared,
         "sizes": [{"height": h, "width": w, "pictures": count} for (h, w), count in health.sizes],
@@ -172,22 +172,22 @@ def as_packed(recipe: Recipe, dataset: Dataset) -> Recipe:
     """The recipe with the size that the pictures of a decoded pack were shrunk for; any other data set changes nothing.
 
     Raises:
-        RecipeError: another size or fit is asked for.
+        RecipeError: another size, fit or turn is asked for.
     """
     if dataset.shrunk_to is None:
         return recipe
-    height, width, fit = dataset.shrunk_to
+    height, width, fit, turn = dataset.shrunk_to
     if recipe.data.patch_size:
         raise RecipeError(
             f"{dataset.root} holds pictures shrunk to {width}x{height}, and --patch-size takes them as they were; pack the data set "
             "again without --decoded."
         )
-    if recipe.data.width and (recipe.data.size_hw, recipe.data.fit) != ((height, width), fit):
+    if recipe.data.width and (recipe.data.size_hw, recipe.data.fit, recipe.data.turn) != ((height, width), fit, turn):
         raise RecipeError(
-            f"{dataset.root} holds pictures decoded for --width {width} --height {height} --fit {fit}; train at that size, "
-            "or pack the data set again without --decoded."
+            f"{dataset.root} holds pictures decoded for --width {width} --height {height} --fit {fit} "
+            f"{'--turn' if turn else '--no-turn'}; train with these, or pack the data set again without --decoded."
         )
-    return recipe.with_settings(height=height, width=width, fit=fit)
+    return recipe.with_settings(height=height, width=width, fit=fit, turn=turn)
 
 
 # --- writing -----------------------------------------------------------------------------------------------------------
@@ -335,13 +335,14 @@ def _require_whole(shard: Path, size: int) -> None:
         raise DataError(f"{shard} has {shard.stat().st_size} bytes instead of {size}; copy it again.")
 
 
-def _shrunk_to(raw: Any) -> tuple[int, int, Fit] | None:
+def _shrunk_to(raw: Any) -> tuple[int, int, Fit, bool] | None:
     if raw is None:
         return None
-    height, width, fit = raw
-    if fit not in get_args(Fit) or type(height) is not int or type(width) is not int or not min(height, width) >= 32:
+    height, width, fit, turn = raw if len(raw) == 4 else (*raw, False)  # packs from before there was a turn say nothing
+    wrong_side = type(height) is not int or type(width) is not int or not min(height, width) >= 32
+    if fit not in get_args(Fit) or type(turn) is not bool or wrong_side:
         raise ValueError(f"its pictures are said to be {raw!r}")
-    return height, width, fit
+    return height, width, fit, turn
 
 
 def _text(path: Path, most: int) -> str:

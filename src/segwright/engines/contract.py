@@ -36,6 +36,9 @@ class ModelFacts:
     size_hw: tuple[int, int]
     """Height and width at which the network itself runs, in pixels."""
     fit: Fit
+    turn: bool = False
+    """Whether pictures that lie across to `size_hw` (landscape for a portrait network) are turned a quarter turn counter-clockwise
+    before they are given, and answers turned back. Whoever runs the engine does that, also for an any-size file."""
     threshold: float = 0.5
     """Least probability of class 1 that counts as class 1 (two classes only)."""
     any_size: bool = False
@@ -53,6 +56,7 @@ class ModelFacts:
             "classes": self.classes.to_dict(),
             "size_hw": list(self.size_hw),
             "fit": self.fit,
+            "turn": self.turn,
             "threshold": self.threshold,
             "any_size": self.any_size,
             "tiled": self.tiled,
@@ -74,6 +78,7 @@ class ModelFacts:
                 classes=Classes.from_dict(raw["classes"]),
                 size_hw=(height, width),
                 fit=raw["fit"],
+                turn=bool(raw.get("turn", False)),  # as `tiled` below
                 threshold=float(raw["threshold"]),
                 any_size=bool(raw["any_size"]),
                 tiled=bool(raw.get("tiled", False)),  # files written before there were patches say nothing
@@ -103,6 +108,7 @@ class ModelFacts:
             classes=checkpoint.classes,
             size_hw=(height, width),
             fit=checkpoint.recipe.data.fit,
+            turn=checkpoint.recipe.data.turn,
             threshold=checkpoint.threshold,
             tiled=checkpoint.recipe.data.patch_size > 0,
             provenance={

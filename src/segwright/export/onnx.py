@@ -12,6 +12,7 @@ size in both, so networks whose own dynamic export is silently wrong (UPerNet, P
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib
 import importlib.metadata
 import io
@@ -147,6 +148,7 @@ def deployed_facts(checkpoint: Checkpoint, *, any_size: bool, precision: str = "
         classes=facts.classes,
         size_hw=facts.size_hw,
         fit=facts.fit,
+        turn=facts.turn,
         threshold=facts.threshold,
         any_size=any_size,
         tiled=facts.tiled,
@@ -177,6 +179,7 @@ def write_facts(model: Any, facts: ModelFacts, **more: str) -> None:
         "colours": ", ".join("#{:02x}{:02x}{:02x}".format(*rgb) for rgb in facts.classes.colours),
         "size": f"{width}x{height} (width x height){', placed inside: give any size' if facts.any_size else ''}",
         "fit": "tiles of this size, at the picture's own scale" if facts.tiled else facts.fit,
+        "turn": "first turn a picture that lies across a quarter counter-clockwise" if facts.turn else "never",
         "threshold": f"{facts.threshold:g}",
         "precision": facts.precision,
         "licence": _licence(facts.provenance),
@@ -201,7 +204,9 @@ def prove(path: Path, checkpoint: Checkpoint, facts: ModelFacts) -> float:
         GateError: it is over `TOLERANCE`, `PLACED_TOLERANCE` or `HALF_TOLERANCE`, or the file's two outputs contradict each other.
     """
     engine = OnnxEngine(path, device="cpu")
-    reference = Predictor(PyTorchEngine(checkpoint, device="cpu"))
+    pytorch = PyTorchEngine(checkpoint, device="cpu")
+    pytorch.facts = dataclasses.replace(pytorch.facts, turn=False)  # the file is given pictures as they are
+    reference = Predictor(pytorch)
     height, width = facts.size_hw
     trials = [(1, facts.size_hw), (3, facts.size_hw)]
     if facts.any_size:

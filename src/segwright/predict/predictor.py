@@ -113,6 +113,15 @@ class Predictor:
         return class_map, confidence, probabilities
 
     def _probabilities(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        from segwright.preprocess import is_turned, turned, turned_back
+
+        facts = self.engine.facts
+        if facts.turn and is_turned(image.shape[0], image.shape[1], facts.size_hw):
+            return turned_back(self._upright(turned(image)))
+        return self._upright(image)
+
+    def _upright(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Probabilities (channels, H, W) of a picture that need not be turned."""
         facts = self.engine.facts
         if facts.any_size:
             return self.engine.probabilities(image[None])[0]
