@@ -4,7 +4,10 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-READY := .venv/.ready
+# What is installed besides segwright; tensorrt-rtx (proprietary licence of NVIDIA) makes the tests build real engines.
+EXTRAS ?= onnx,openvino,dev
+comma := ,
+READY := .venv/.ready-$(subst $(comma),-,$(EXTRAS))
 MINUTES ?= 3.3
 # Each process computes on one thread; the tests of a file stay together, because they share what was trained for them.
 PARALLEL ?= -n auto --maxprocesses 4 --dist loadfile
@@ -19,7 +22,7 @@ $(READY): pyproject.toml constraints.txt
 		{ echo "segwright needs Python 3.11 or newer, and $(PYTHON) is older; run: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[onnx,openvino,dev]'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	@touch $@
 
 quickstart: $(READY) ## the main job from end to end; DATA=folder for your own pictures, MINUTES=3.3 of training, OUT=new folder

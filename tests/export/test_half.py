@@ -15,6 +15,7 @@ from segwright.errors import ModelError
 from segwright.export.half import LARGEST, float32_twin, halved
 from segwright.export.onnx import HALF_TOLERANCE, deployed_facts, export_onnx, made_up_pictures, prove
 from segwright.models.catalogue import BUILDERS, SETTINGS
+from tests.export.rtx import builds_an_engine
 
 onnx = pytest.importorskip("onnx", reason="the extra segwright[onnx] is not installed")
 MakeCheckpoint = Callable[..., Checkpoint]
@@ -119,7 +120,9 @@ def test_a_graph_without_marks_is_refused(binary_file: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", sorted(BUILDERS))
-def test_every_network_of_the_catalogue_halves(model: str, make_checkpoint: MakeCheckpoint, tmp_path: Path) -> None:
+def test_every_network_of_the_catalogue_halves_and_builds(
+    model: str, make_checkpoint: MakeCheckpoint, tmp_path: Path
+) -> None:
     owned = SETTINGS[BUILDERS[model]]
     encoder = {"DPT": "tu-vit_tiny_patch16_224", "Segformer": "mit_b0"}.get(
         model, "resnet18" if "encoder" in owned else ""
@@ -130,3 +133,4 @@ def test_every_network_of_the_catalogue_halves(model: str, make_checkpoint: Make
     path = export_onnx(checkpoint, tmp_path / "m.onnx", precision="fp16")
     facts = deployed_facts(checkpoint, any_size=False, precision="fp16")
     assert prove(path, checkpoint, facts) < HALF_TOLERANCE[0]
+    builds_an_engine(path, size_hw)

@@ -19,6 +19,7 @@ from segwright.export import onnx as exporter
 from segwright.export.onnx import PLACED_TOLERANCE, TOLERANCE, export_onnx, made_up_pictures, prove
 from segwright.models.catalogue import BUILDERS, SETTINGS
 from segwright.predict.predictor import Predictor
+from tests.export.rtx import builds_an_engine
 
 onnx = pytest.importorskip("onnx", reason="the extra segwright[onnx] is not installed")
 MakeCheckpoint = Callable[..., Checkpoint]
@@ -176,7 +177,7 @@ def test_u_nets_export(
 @pytest.mark.slow
 @pytest.mark.parametrize("any_size", [False, True])
 @pytest.mark.parametrize("model", sorted(BUILDERS))
-def test_every_network_of_the_catalogue_exports(
+def test_every_network_of_the_catalogue_exports_and_builds(
     model: str, any_size: bool, make_checkpoint: MakeCheckpoint, tmp_path: Path
 ) -> None:
     owned = SETTINGS[BUILDERS[model]]
@@ -187,6 +188,7 @@ def test_every_network_of_the_catalogue_exports(
     path = export_onnx(checkpoint, tmp_path / "m.onnx", any_size=any_size)
     facts = exporter.deployed_facts(checkpoint, any_size=any_size)
     assert prove(path, checkpoint, facts) < (PLACED_TOLERANCE[0] if any_size else TOLERANCE)
+    builds_an_engine(path, size_hw, any_size=any_size)
 
 
 @pytest.mark.slow

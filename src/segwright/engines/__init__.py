@@ -1,1 +1,1 @@
-"""What computes: PyTorch and ONNX Runtime side by side behind one small contract."""
+"""What computes: PyTorch, ONNX Runtime and TensorRT side by side behind one small contract."""

@@ -9,6 +9,8 @@ from segwright.engines.contract import Engine
 from segwright.engines.onnx import OnnxEngine
 from segwright.engines.openvino import OpenVinoEngine
 from segwright.engines.pytorch import PyTorchEngine
+from segwright.engines.tensorrt import TensorRTEngine
+from segwright.engines.tensorrt_note import SUFFIXES
 from segwright.errors import UserError
 
 Open = Callable[[Path, str, int | None], Engine]
@@ -36,15 +38,24 @@ def _openvino_as_proven(path: Path, device: str, threads: int | None) -> Engine:
     return OpenVinoEngine(path, device=device, threads=threads, precision="file")
 
 
+def _tensorrt(path: Path, device: str, threads: int | None) -> Engine:
+    return TensorRTEngine(path, device=device, threads=threads)
+
+
 ENGINES: Mapping[str, tuple[Open, tuple[str, ...]]] = {
     "pytorch": (_pytorch, ("", ".safetensors")),
     "onnxruntime": (_onnxruntime, (".onnx",)),
     "openvino": (_openvino, (".onnx", ".xml")),
     "openvino-fp32": (_openvino_fp32, (".onnx", ".xml")),
+    "tensorrt": (_tensorrt, SUFFIXES),
 }
 """Engines by the names they can be asked for, and the kinds of files each takes ("" is a run folder)."""
 
-BY_SUFFIX: Mapping[str, Open] = {".onnx": _onnxruntime, ".xml": _openvino_as_proven}
+BY_SUFFIX: Mapping[str, Open] = {
+    ".onnx": _onnxruntime,
+    ".xml": _openvino_as_proven,
+    **dict.fromkeys(SUFFIXES, _tensorrt),
+}
 """What opens a file when no engine is named; everything else is a run or a checkpoint, which PyTorch runs."""
 
 
@@ -52,7 +63,7 @@ def open_engine(path: Path, *, engine: str = "auto", device: str = "auto", threa
     """The engine a path or the user asks for.
 
     Args:
-        path: a run folder or .safetensors checkpoint, or an exported .onnx or .xml file.
+        path: a run folder or .safetensors checkpoint, or an exported .onnx, .xml, .engine or .plan file.
         engine: "auto" takes the one that belongs to the kind of file; others are named in `ENGINES`.
         device: "auto", "cpu" or "cuda".
         threads: CPU threads; None lets the engine choose.
