@@ -30,7 +30,7 @@ from tests.tiny import draw_pair, make_dataset
 
 ROOT = Path(__file__).resolve().parents[1]
 TOUR = ROOT / "README.md"
-PAGES = (TOUR, *sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md")
+PAGES = (TOUR, *sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md", ROOT / "train" / "README.md")
 RUNNABLE = {"bash", "python"}
 
 SUBSTITUTIONS = {
@@ -38,6 +38,7 @@ SUBSTITUTIONS = {
     "--minutes 10": "--epochs 1 --batch-size 2 --panels 1 --width 64 --height 64 --model lraspp_mobilenet_v3_small",
     "--minutes 60": "--epochs 1 --batch-size 2 --panels 1 --width 64 --height 96 --model lraspp_mobilenet_v3_small",
     "--count 400": "--count 12 --width 96 --height 128 --workers 1",
+    "train/exported_models": str(ROOT / "train" / "exported_models"),
     "minutes=10,": "epochs=1, batch_size=2, panels=1, width=64, height=64,",
     "np.zeros((480, 640, 3)": "np.zeros((48, 64, 3)",
 }

@@ -1,8 +1,8 @@
 """Draw a data set of cards into ../dataset, with photographed cards among them where you have some.
 
-    python make_dataset.py [--real FOLDER_WITH_IMAGES_AND_MASKS] [--count 5000] [--out ../dataset]
+python make_dataset.py [--real FOLDER_WITH_IMAGES_AND_MASKS] [--count 5000] [--out ../dataset]
 
-The committed model's photographs are those of ../shared/data/cards-real/train, which are under Apache-2.0.
+The photographs behind the committed model are described in README.md; they are under Apache-2.0.
 """
 
 import argparse
@@ -24,14 +24,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, help="processes that draw; default one for each core")
     asked = parser.parse_args()
-    segwright.mixed_cards(
-        asked.out,
-        count=asked.count,
-        photographs=asked.real,
-        photo_share=asked.real_share,
-        seed=asked.seed,
-        workers=asked.workers,
-    )
+    share = {"photographs": asked.real, "photo_share": asked.real_share}
+    try:
+        segwright.mixed_cards(asked.out, count=asked.count, seed=asked.seed, workers=asked.workers, **share)
+    except segwright.SegwrightError as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

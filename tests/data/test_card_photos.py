@@ -10,6 +10,7 @@ import pytest
 
 from segwright.data.card_photos import cut_out, mixed_cards
 from segwright.data.layouts import find_dataset
+from segwright.data.licence import licence_of
 from segwright.data.sample import read_image
 from segwright.errors import DataError, OutputError
 
@@ -88,7 +89,8 @@ def test_scenes_are_drawn_from_parts_of_the_photographs_that_are_learnt_from(pho
     assert not any(is_green(read_image(path)) for path in (out / "train" / "images").glob("drawn-*.jpg"))
     source = (out / "SOURCE.md").read_text()
     assert "4 photographs" in source
-    assert "There was no SOURCE.md beside them" in source
+    assert "that of " in source
+    assert "see the data set" in source
 
 
 def is_green(image: np.ndarray) -> bool:
@@ -98,8 +100,10 @@ def is_green(image: np.ndarray) -> bool:
 
 
 def test_the_licence_of_the_photographs_travels_with_them(photographs: Path, tmp_path: Path) -> None:
-    (tmp_path / "SOURCE.md").write_text("Licence: Apache-2.0")
-    assert "Licence: Apache-2.0" in (mixed(tmp_path / "out", photographs) / "SOURCE.md").read_text()
+    (tmp_path / "SOURCE.md").write_text("By Ann.\nLicence: Apache-2.0\n")
+    out = mixed(tmp_path / "out", photographs)
+    assert "> By Ann." in (out / "SOURCE.md").read_text()
+    assert licence_of(out).endswith("photos: Apache-2.0")
 
 
 @pytest.mark.parametrize("turn", [0.0, 20.0, 45.0, 80.0])

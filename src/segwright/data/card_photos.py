@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from segwright.data.cards import CLASSES_CSV, FEWEST_PICTURES, MARK, synthesize_cards
 from segwright.data.layouts import ALL, Dataset, find_dataset
+from segwright.data.licence import licence_of
 from segwright.data.sample import Sample, read_pair
 from segwright.data.splits import divide, groups_of
 from segwright.errors import DataError
@@ -236,17 +237,19 @@ def _move(drawn: Path, out: Path, prefix: str) -> None:
 
 
 def _source(count: int, seed: int, photographs: Path | None, dataset: Dataset | None) -> str:
-    text = f"{MARK} {count} synthetic pictures of cards (drawn-*, pasted-*), seed {seed}; licence: CC0-1.0.\n"
+    text = f"{MARK} {count} synthetic pictures of cards (drawn-*, pasted-*), seed {seed}."
     if photographs is None or dataset is None:
-        return text
+        return f"{text}\nLicence: CC0-1.0.\n"
+    name = f"{photographs.resolve().parent.name}/{photographs.name}"
     text += (
-        f"\nphoto-* are {len(_with_masks(dataset))} photographs of {photographs.resolve().parent.name}/{photographs.name}, repeated; "
-        "pasted-* contain parts of them. For both, the licence of the photographs applies:\n"
+        f" photo-* are {len(_with_masks(dataset))} photographs of {name}, repeated; pasted-* contain parts of them.\n"
+        f"Licence: CC0-1.0 for drawn-*; for photo-* and pasted-* that of {name}: {licence_of(photographs)}.\n"
     )
     for folder in (photographs, photographs.parent):
         if (folder / "SOURCE.md").is_file():
-            return f"{text}\n{(folder / 'SOURCE.md').read_text(encoding='utf-8', errors='replace')}"
-    return f"{text}\nThere was no SOURCE.md beside them.\n"
+            theirs = (folder / "SOURCE.md").read_text(encoding="utf-8", errors="replace")
+            return text + "\n" + "".join(f"> {line}\n" for line in theirs.splitlines())
+    return text
 
 
 def _write(path: Path, pixels: NDArray[np.uint8], settings: list[int]) -> None:

@@ -18,6 +18,7 @@ from rich.console import Console
 from segwright import __version__
 from segwright.data.augment import KEPT, LEVELS, variation_of, variation_yaml
 from segwright.data.layouts import Dataset, find_dataset
+from segwright.data.licence import licence_of
 from segwright.data.loaders import Pairs, Splits
 from segwright.data.shards import url_of
 from segwright.errors import ModelError, UserError
@@ -233,7 +234,7 @@ def provenance(dataset: Dataset, splits: Splits, pace: Pace) -> dict[str, Any]:
         "python": platform.python_version(),
         "cores": os.cpu_count() or 1,
         "threads": torch.get_num_threads(),
-        "licence": {"code": "Apache-2.0", "weights": "as the data allows", "data": "see the data set"},
+        "licence": {"code": "Apache-2.0", "weights": "as the data allows", "data": licence_of(dataset.root)},
     }
 
 
