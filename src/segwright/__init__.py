@@ -28,6 +28,7 @@ _HOMES = {
     "Sample": "segwright.data.sample",
     "SegwrightError": "segwright.errors",
     "UserError": "segwright.errors",
+    "build_demo": "segwright.workflows.showing",
     "check": "segwright.workflows.data",
     "draw_scene": "segwright.data.cards",
     "evaluate": "segwright.workflows.measuring",
@@ -73,6 +74,7 @@ if TYPE_CHECKING:
     from segwright.workflows.measuring import evaluate as evaluate
     from segwright.workflows.predicting import predict_pictures as predict_pictures
     from segwright.workflows.shipping import export_model as export_model
+    from segwright.workflows.showing import build_demo as build_demo
     from segwright.workflows.training import resume as resume
     from segwright.workflows.training import train as train
 

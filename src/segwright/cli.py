@@ -14,6 +14,7 @@ from cyclopts import App, CycloptsError
 
 from segwright import __version__
 from segwright.commands.data import check, pack, synth_cards
+from segwright.commands.demo import demo
 from segwright.commands.evaluate import evaluate
 from segwright.commands.export import export
 from segwright.commands.predict import predict
@@ -31,6 +32,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "evaluate": evaluate,
     "predict": predict,
     "export": export,
+    "demo": demo,
     "replay": replay,
     "recipe": show_recipe,
     "augmentation": show_augmentation,

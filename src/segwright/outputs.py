@@ -68,29 +68,50 @@ def _reach_the_disk(file: Path) -> None:
 
 
 @contextmanager
-def folder_being_written(out: Path) -> Iterator[Path]:
+def folder_being_written(out: Path, *, replace: bool = False) -> Iterator[Path]:
     """Give an empty folder beside `out`; rename it to `out` when the block ends, remove it when the block fails.
 
+    Args:
+        out: the folder.
+        replace: it may hold an older result, which makes room only when the new one is whole.
+
     Raises:
-        OutputError: `out` holds something already, no permission, or the disk is full.
+        OutputError: `out` holds something already and may not be replaced, no permission, or the disk is full.
     """
     # "." and ".." have no name to put a suffix to.
     out = Path(os.path.abspath(out))  # noqa: PTH100 - Path.absolute() keeps ".."
-    require_free(out)
+    if not replace:
+        require_free(out)
     partial = out.with_name(f"{out.name}.partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         yield partial
-        if out.exists():
-            out.rmdir()
-        partial.replace(out)
+        if replace and out.exists():
+            _swap(partial, out)
+        else:
+            if out.exists():
+                out.rmdir()
+            partial.replace(out)
     except OSError as error:
         raise OutputError(
             f"{out} cannot be written ({error.strerror or error}); choose another place or free some space."
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _swap(new: Path, old: Path) -> None:
+    """Put one folder where another is; a folder cannot be renamed onto one that holds something."""
+    aside = old.with_name(f"{old.name}.replaced")
+    shutil.rmtree(aside, ignore_errors=True)
+    old.replace(aside)
+    try:
+        new.replace(old)
+    except OSError:
+        aside.replace(old)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def require_free(out: Path) -> None:

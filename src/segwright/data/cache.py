@@ -43,9 +43,12 @@ FORGOTTEN_DAYS = 30
 
 
 def cache_folder(recipe: Recipe) -> Path:
-    """Where caches lie: the recipe's folder, else the user's cache folder as the system has it."""
-    if recipe.data.cache_dir:
-        return Path(recipe.data.cache_dir).expanduser()
+    """Where caches lie: the recipe's folder, else the user's cache folder."""
+    return Path(recipe.data.cache_dir).expanduser() if recipe.data.cache_dir else user_cache_folder()
+
+
+def user_cache_folder() -> Path:
+    """Our folder among the user's caches, as the system has them."""
     if os.environ.get("XDG_CACHE_HOME"):
         return Path(os.environ["XDG_CACHE_HOME"]) / "segwright"
     if sys.platform == "darwin":
