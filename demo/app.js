@@ -33,6 +33,7 @@ let extraTurns = 0; // by the Turn button
 let epoch = 0; // grows with every change of source; what belongs to an earlier one is thrown away
 let sentEpoch = 0; // of the frame in flight
 let frames = 0;
+let shares = null; // of the classes in the last mask
 let loading = false; // the network is on its way
 let retry = load;
 
@@ -161,6 +162,7 @@ function stopSource() {
   source.close();
   view.dropMask();
   rate.clear();
+  shares = null;
   showSource('');
   return ++epoch;
 }
@@ -212,25 +214,26 @@ function onFrame() {
 
 async function send() {
   const frame = currentFrame();
+  if (!frame) return pacer.reset(); // stopped while a frame waited
   sentEpoch = epoch;
-  try {
-    const bitmap = await createImageBitmap(frame.picture);
+  const bitmap = await createImageBitmap(frame.picture).catch(() => null); // null when the source was closed meanwhile
+  if (bitmap && network.rung) {
     network.run(bitmap, view.spare, { ...frame, threshold: threshold() });
     view.spare = null;
-  } catch {
-    pacer.reset(); // the source was closed meanwhile
+  } else {
+    bitmap?.close();
+    pacer.reset();
   }
 }
 
-function onMask({ rgba, shares, fresh, times, tensors }) {
+function onMask(mask) {
   const stale = sentEpoch !== epoch || !source.kind;
-  if (!stale) {
-    view.showMask(rgba);
-    showShares(shares, manifest);
-  }
-  if (!fresh) return;
-  if (!stale) count(times, tensors);
-  if (pacer.done() && source.kind) send();
+  if (mask.fresh && pacer.done()) send(); // first, so that the network does not wait for the screen
+  if (stale) return;
+  view.showMask(mask.rgba);
+  shares = mask.shares;
+  if (source.kind === 'picture') showShares(shares, manifest);
+  if (mask.fresh) count(mask.times, mask.tensors);
 }
 
 function count(times, tensors) {
@@ -245,7 +248,8 @@ function count(times, tensors) {
 }
 
 function showAllNumbers() {
-  if (document.hidden) return;
+  if (document.hidden || !manifest) return;
+  if (source.kind && shares) showShares(shares, manifest); // often enough to be read
   showNumbers({
     fps: rate.perSecond(performance.now()),
     milliseconds: milliseconds.network.value,

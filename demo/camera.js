@@ -138,10 +138,11 @@ export class Source {
 
   async #play(kind) {
     const video = this.#video;
+    const [stream, address] = [this.#stream, this.#address];
     try {
       await video.play();
     } catch (error) {
-      if (error.name === 'AbortError') return; // another source took its place
+      if (this.#stream !== stream || this.#address !== address) return; // another source took its place
       this.close();
       throw kind === 'video' ? new Trouble('file', error.message) : cameraTrouble(error);
     }

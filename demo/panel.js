@@ -72,8 +72,9 @@ export function describe(manifest) {
     ...manifest.classes.map((each) => {
       const item = document.createElement('li');
       const chip = document.createElement('span');
-      const share = document.createElement('output');
+      const share = document.createElement('span');
       chip.className = 'chip';
+      share.className = 'share';
       chip.style.setProperty('--colour', `rgb(${each.colour.join(' ')})`);
       item.hidden = Boolean(each.background);
       item.append(chip, each.name, share);

@@ -13,20 +13,10 @@ from typing import Any
 import pytest
 
 from tests.demo.site import KINDS, build_site, served
+from tests.demo.visit import CAMERA, FLAGS
 
 TINY = (64, 48)
 """Height and width of most toy networks: software WebGPU takes seconds for more."""
-
-FLAGS = (
-    "--no-sandbox",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--autoplay-policy=no-user-gesture-required",
-)
-CAMERA = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream")
 
 
 def program(*names: str) -> str:

@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.demo.conftest import CAMERA, Launch
+from tests.demo.conftest import Launch
 from tests.demo.site import served
 from tests.demo.toys import RED, scene, upright
-from tests.demo.visit import visiting, write_y4m
+from tests.demo.visit import CAMERA, visiting, write_y4m
 
 CYAN = np.array((0, 255, 255))
 OPACITY = 0.45
@@ -187,3 +187,19 @@ def test_stop_lets_everything_go(browser: Any, tiny_address: str) -> None:
         visit.page.click("#start")
         visit.wait_for("running")
         visit.frames(1)
+
+
+def test_impatience(browser: Any, tiny_address: str) -> None:
+    """Stopped and started again with frames under way: nothing is stuck, nothing is left open."""
+    with visiting(browser, tiny_address) as visit:
+        visit.wait_for("ready")
+        for pause in (0, 0, 15, 30, 60, 90):
+            visit.page.click("#start")
+            visit.wait_for("running")
+            visit.page.wait_for_timeout(pause)
+            visit.page.click("#start")
+            visit.wait_for("ready")
+        visit.page.click("#start")
+        visit.wait_for("running")
+        visit.frames(5)
+        assert len(visit.page.workers) == 1

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.demo.conftest import CAMERA, Launch
+from tests.demo.conftest import Launch
 from tests.demo.site import facts, served
-from tests.demo.visit import visiting
+from tests.demo.visit import CAMERA, visiting
 
 MODELS = ("models/model.fp16.onnx", "models/model.fp32.onnx")
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 4314046\n"

@@ -144,8 +144,7 @@ def test_dropping_a_file(browser: Any, tiny_address: str, picture: Path) -> None
             list(picture.read_bytes()),
         )
         visit.page.dispatch_event("#stage", "drop", {"dataTransfer": data})
-        visit.frames(1)
-        assert visit.facts["shown"] == "picture"
+        visit.wait_until(lambda facts: facts["shown"] == "picture" and facts.get("frames") == "1")
 
 
 def test_by_keyboard_alone_and_with_names_for_everything(browser: Any, tiny_address: str) -> None:

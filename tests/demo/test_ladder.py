@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.demo.conftest import CAMERA, TINY, Launch
+from tests.demo.conftest import TINY, Launch
 from tests.demo.site import facts, served
 from tests.demo.toys import RED, scene
-from tests.demo.visit import visiting
+from tests.demo.visit import CAMERA, visiting
 
 GPU = """
     Object.defineProperty(navigator, 'gpu', { configurable: true, value: {

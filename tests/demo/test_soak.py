@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tests.demo.conftest import CAMERA, TINY, Launch
+from tests.demo.conftest import TINY, Launch
 from tests.demo.site import served
 from tests.demo.toys import scene
-from tests.demo.visit import visiting, write_y4m
+from tests.demo.visit import CAMERA, visiting, write_y4m
 
 FRAMES = 500
 WARM_UP = 150

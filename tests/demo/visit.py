@@ -18,6 +18,18 @@ PATIENCE = 60_000
 """ms; a busy machine is no failure."""
 
 
+FLAGS = (
+    "--no-sandbox",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--autoplay-policy=no-user-gesture-required",
+)
+CAMERA = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream")
+
+
 @dataclass
 class Visit:
     """One page in a browser, and what was noticed there."""
