@@ -38,9 +38,9 @@ from segwright.data.layouts import find_dataset
 from segwright.data.loaders import Pictures, shrunk_hw
 from segwright.data.order import Draw
 from segwright.data.sample import Sample, read_pair, read_scaled
+from segwright.engines.memory import keep_memory
 from segwright.models.catalogue import MEAN, STD, Network
 from segwright.recipe import DataRecipe, Recipe
-from segwright.training.pace import keep_memory
 
 SIZE_HW = (360, 480)
 LARGE_HW = (3000, 4000)

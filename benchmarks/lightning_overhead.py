@@ -26,9 +26,10 @@ import torch
 from segwright.data.layouts import find_dataset
 from segwright.data.loaders import Pairs, Splits
 from segwright.data.splits import divide
+from segwright.engines.memory import keep_memory
 from segwright.models.catalogue import build
 from segwright.recipe import named_recipe
-from segwright.training.pace import choose, keep_memory
+from segwright.training.pace import choose
 from segwright.training.plan import Plan
 from segwright.training.segmenter import Segmenter
 

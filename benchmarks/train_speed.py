@@ -32,11 +32,12 @@ from segwright.data.layouts import find_dataset
 from segwright.data.loaders import Batch, Pairs, Splits
 from segwright.data.sample import Sample
 from segwright.data.splits import divide
+from segwright.engines.memory import keep_memory
 from segwright.models.catalogue import build
 from segwright.recipe import Recipe, named_recipe
 from segwright.training.losses import build_loss
 from segwright.training.optimisers import build_optimiser
-from segwright.training.pace import Pace, choose, computing, keep_memory
+from segwright.training.pace import Pace, choose, computing
 
 STEPS = 3
 """Steps per turn; turns alternate, so that a busy moment of the machine hits both."""

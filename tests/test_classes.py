@@ -139,6 +139,15 @@ def test_decode_and_confidence_agree(count: int, threshold: float) -> None:
         assert ((probabilities[0] >= threshold) == (class_map == 1)).all()
 
 
+@pytest.mark.parametrize("steps", [3, 1000])
+def test_decoding_many_classes_is_argmax_and_of_equals_the_first_wins(steps: int) -> None:
+    classes = Classes(names=tuple(f"class {n}" for n in range(7)))
+    values = np.random.default_rng(0).integers(0, steps, (7, 40, 50)).astype(np.float32) / steps
+    class_map = classes.decode(values)
+    assert class_map.dtype == np.uint8
+    assert np.array_equal(class_map, values.argmax(axis=0))
+
+
 def test_numbers_of_another_table() -> None:
     model = Classes(names=("sky", "road", "car"))
     assert model.numbers_in(Classes(names=("car", "sky")))[[0, 1, 2, 255]].tolist() == [2, 0, 255, 255]

@@ -15,7 +15,7 @@ import torch
 from segwright.checkpoint import Checkpoint
 from segwright.classes import Classes
 from segwright.engines import onnx as onnx_engine
-from segwright.engines.contract import METADATA_KEY, ModelFacts
+from segwright.engines.contract import METADATA_KEY, ClassMapEngine, ModelFacts
 from segwright.engines.onnx import OnnxEngine
 from segwright.engines.opening import open_engine
 from segwright.engines.pytorch import PyTorchEngine
@@ -99,6 +99,21 @@ def test_pytorch_answers_as_its_network() -> None:
     assert engine.facts.threshold == 0.4
     assert engine.facts.provenance["data"] == "made up"
     assert Recipe.from_dict(engine.facts.provenance["recipe"]) == checkpoint.recipe
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_pytorch_decodes_as_classes_do(count: int) -> None:
+    classes = Classes(names=("background", "card", "hand")[:count])
+    recipe = Recipe(data=DataRecipe(width=96, height=64), model=ModelRecipe(model="lraspp_mobilenet_v3_small"))
+    torch.manual_seed(0)
+    weights = build(recipe.model, classes.channels).state_dict()
+    engine = PyTorchEngine(Checkpoint(recipe=recipe, classes=classes, weights=weights, threshold=0.45), device="cpu")
+    images = np.random.default_rng(0).integers(0, 256, (2, 64, 96, 3), np.uint8)
+    expected = [classes.decode(values, 0.45) for values in engine.probabilities(images)]
+    class_maps = engine.class_maps(images)
+    assert class_maps.dtype == np.uint8
+    assert np.array_equal(class_maps, np.stack(expected))
+    assert isinstance(engine, ClassMapEngine)
 
 
 def test_read_only_pictures_are_taken_without_a_warning() -> None:

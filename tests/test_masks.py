@@ -82,6 +82,13 @@ def test_many_different_shades_are_matched_in_pieces() -> None:
     assert (from_colours(rgb, classes) == expected).all()
 
 
+def test_painting_is_a_table() -> None:
+    classes = Classes(names=("background", "card", "hand"))
+    class_map = np.random.default_rng(0).choice([0, 1, 2, 255], (31, 62)).astype(np.uint8)
+    for seen in (class_map, class_map[:, ::2], class_map.T):
+        assert np.array_equal(to_colours(seen, classes), classes.palette[seen])
+
+
 def test_grey_only() -> None:
     grey = np.full((2, 2, 3), 7, np.uint8)
     assert grey_only(grey)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from segwright.preprocess import place, place_image, placement, unplace, unplace_map
+from segwright.preprocess import MOST_PRODUCTS, place, place_image, placement, unplace, unplace_map
 from segwright.recipe import Fit
 
 SIDES = st.integers(min_value=8, max_value=150)
@@ -73,6 +73,40 @@ def test_padding_equals_pillow_in_its_middle_and_is_black_around() -> None:
     assert np.abs(placed[16:48].astype(int) - theirs).max() <= 1
     assert not placed[:16].any()
     assert not placed[48:].any()
+
+
+LENGTHS = st.integers(min_value=1, max_value=400)
+
+
+@given(height=LENGTHS, width=LENGTHS, fit=st.sampled_from(FITS), seed=st.integers(0, 99))
+@settings(max_examples=60, deadline=None)
+def test_band_by_band_equals_the_whole_products(height: int, width: int, fit: Fit, seed: int) -> None:
+    """What runs around a fixed graph equals what runs inside an any-size graph, but for where a sum's last bit rounds."""
+    image = picture(height, width, seed)
+    whole = place(torch.from_numpy(image).permute(2, 0, 1)[None].float(), (48, 80), fit)[0].permute(1, 2, 0).numpy()
+    difference = np.abs(place_image(image, (48, 80), fit).astype(int) - whole.astype(int))
+    assert difference.max() <= 1
+    assert (difference != 0).mean() < 1e-3
+
+    maps = np.random.default_rng(seed).random((3, 48, 80), np.float32)
+    back = unplace(torch.from_numpy(maps)[None], (height, width), fit)[0].numpy()
+    np.testing.assert_allclose(unplace_map(maps, (height, width), fit), back, atol=1e-6)
+
+
+@pytest.mark.parametrize("size_hw", [(1080, 1920), (48, 64), (7, 3000)])
+def test_products_stay_too_small_to_wake_threads(size_hw: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+    product = np.matmul
+
+    def watched(left: np.ndarray, right: np.ndarray, out: np.ndarray) -> np.ndarray:
+        sizes.append(left.shape[0] * left.shape[1] * right.shape[1])
+        return product(left, right, out=out)
+
+    monkeypatch.setattr("segwright.preprocess.np.matmul", watched)
+    place_image(picture(*size_hw), (96, 128), "pad")
+    unplace_map(np.zeros((2, 96, 128), np.float32), size_hw, "pad")
+    assert sizes
+    assert max(sizes) <= MOST_PRODUCTS
 
 
 @given(height=SIDES, width=SIDES, fit=st.sampled_from(FITS), value=st.integers(1, 255))

@@ -34,7 +34,7 @@ _HOMES = {
     "evaluate": "segwright.workflows.measuring",
     "export_model": "segwright.workflows.shipping",
     "find_dataset": "segwright.data.layouts",
-    "load": "segwright.predict.predictor",
+    "load": "segwright.workflows.opening",
     "mixed_cards": "segwright.data.card_photos",
     "named_recipe": "segwright.recipe",
     "pack": "segwright.workflows.data",
@@ -64,7 +64,6 @@ if TYPE_CHECKING:
     from segwright.evaluation.report import Report as Report
     from segwright.predict.predictor import Prediction as Prediction
     from segwright.predict.predictor import Predictor as Predictor
-    from segwright.predict.predictor import load as load
     from segwright.recipe import Recipe as Recipe
     from segwright.recipe import named_recipe as named_recipe
     from segwright.workflows import quickstart as quickstart
@@ -72,6 +71,7 @@ if TYPE_CHECKING:
     from segwright.workflows.data import pack as pack
     from segwright.workflows.data import repair as repair
     from segwright.workflows.measuring import evaluate as evaluate
+    from segwright.workflows.opening import load as load
     from segwright.workflows.predicting import predict_pictures as predict_pictures
     from segwright.workflows.shipping import export_model as export_model
     from segwright.workflows.showing import build_demo as build_demo

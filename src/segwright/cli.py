@@ -13,6 +13,7 @@ from typing import NoReturn
 from cyclopts import App, CycloptsError
 
 from segwright import __version__
+from segwright.commands.bench import bench
 from segwright.commands.data import check, pack, synth_cards
 from segwright.commands.demo import demo
 from segwright.commands.evaluate import evaluate
@@ -33,6 +34,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "predict": predict,
     "export": export,
     "demo": demo,
+    "bench": bench,
     "replay": replay,
     "recipe": show_recipe,
     "augmentation": show_augmentation,

@@ -47,8 +47,8 @@ class Shifted(Predictor):
 
     calls = 0
 
-    def predict(self, image: Any, *, key: str = "") -> Prediction:
-        prediction = super().predict(image, key=key)
+    def predict(self, image: Any, *, key: str = "", probabilities: bool = False) -> Prediction:
+        prediction = super().predict(image, key=key, probabilities=probabilities)
         self.calls += 1
         if self.calls == 1:
             return prediction

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from segwright.classes import Classes
 from segwright.errors import ModelError, UserError
@@ -105,6 +106,80 @@ def test_of_huge_pictures_no_probabilities_are_kept(engine: Any, monkeypatch: py
     assert np.array_equal(few.class_map, many.class_map)
     assert np.array_equal(few.confidence, many.confidence)
     assert np.array_equal(many.class_map, truth)
+
+
+THREE = Classes(names=("sky", "road", "car"))
+
+
+class Decoding:
+    """An engine that answers with classes directly, and counts how often that was asked for."""
+
+    name = "decoding"
+
+    def __init__(self, inner: Any) -> None:
+        self.inner, self.decoded, self.seen, self.facts = inner, 0, inner.seen, inner.facts
+
+    def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        self.inner.facts = self.facts
+        return np.asarray(self.inner.probabilities(images), np.float32)
+
+    def class_maps(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        self.decoded += 1
+        answers = self.probabilities(images).argmax(axis=1).astype(np.uint8)
+        self.seen.pop()  # only what the predictor asks for counts
+        return answers
+
+
+@pytest.fixture
+def decoding(engine: Any) -> Decoding:
+    engine.facts = dataclasses.replace(engine.facts, classes=THREE)
+    return Decoding(engine)
+
+
+def test_of_several_classes_the_engines_own_class_map_is_taken(decoding: Decoding) -> None:
+    image, truth = card(48, 64)
+    before = image.copy()
+    prediction = Predictor(decoding).predict(image)
+    assert np.array_equal(prediction.class_map, truth)
+    assert (decoding.decoded, decoding.seen) == (1, [])
+    image[:] = 0  # the caller reads its next frame into the same array
+    assert prediction.confidence.shape == (48, 64)
+    assert prediction.probabilities is not None
+    assert len(decoding.seen) == 1, "confidence and probabilities together cost one more run"
+    expected = decoding.probabilities(before[None])[0]
+    assert np.array_equal(prediction.probabilities, expected)
+    assert np.array_equal(prediction.confidence, expected.max(axis=0))
+
+
+def test_who_wants_probabilities_gets_them_from_the_only_run(decoding: Decoding) -> None:
+    image, truth = card(48, 64)
+    prediction = Predictor(decoding).predict(image, probabilities=True)
+    assert prediction.probabilities is not None
+    assert np.array_equal(prediction.class_map, truth)
+    assert (decoding.decoded, len(decoding.seen)) == (0, 1)
+
+
+@pytest.mark.parametrize("case", ["two classes", "another size", "tiles"])
+def test_elsewhere_probabilities_are_asked_for(decoding: Decoding, case: str) -> None:
+    if case == "two classes":
+        decoding.facts = dataclasses.replace(decoding.facts, classes=Classes(names=("sky", "car")))
+    image, truth = card(48, 64) if case == "two classes" else card(96, 128)
+    prediction = Predictor(decoding, tile=case == "tiles").predict(image)
+    assert decoding.decoded == 0
+    assert (prediction.class_map != truth).mean() < 0.02
+
+
+@pytest.mark.parametrize("size_hw", [(20, 30), (100, 150), (30, 300)])
+def test_a_class_map_made_of_a_few_rows_at_a_time_is_that_of_all_probabilities(
+    engine: Any, size_hw: tuple[int, int]
+) -> None:
+    engine.facts = dataclasses.replace(engine.facts, classes=THREE)
+    image = np.random.default_rng(0).integers(0, 256, (*size_hw, 3), np.uint8)
+    prediction = Predictor(engine).predict(image)
+    assert prediction.probabilities is not None
+    assert np.array_equal(prediction.class_map, prediction.probabilities.argmax(axis=0))
+    assert np.array_equal(prediction.confidence, prediction.probabilities.max(axis=0))
+    assert len(engine.seen) == 1
 
 
 def test_the_threshold_is_the_models_unless_another_is_given(engine: Any) -> None:

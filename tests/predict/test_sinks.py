@@ -89,7 +89,7 @@ def test_an_unwritable_place_is_found_before_the_work(engine: Any, shots: Path, 
 
 def test_an_interruption_leaves_whole_files_and_a_list_of_them(engine: Any, shots: Path, tmp_path: Path) -> None:
     class Interrupted(Predictor):
-        def predict(self, image: np.ndarray, *, key: str = "") -> Any:
+        def predict(self, image: np.ndarray, *, key: str = "", probabilities: bool = False) -> Any:
             if key == "deep/b":
                 raise KeyboardInterrupt
             return super().predict(image, key=key)

@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import nn
 
+from segwright.engines.memory import keep_memory
 from segwright.errors import RecipeError
 from segwright.models.catalogue import build
 from segwright.recipe import ModelRecipe
-from segwright.training.pace import Pace, choose, computing, keep_memory
+from segwright.training.pace import Pace, choose, computing
 from tests.training.tiny_network import Tiny
 
 GROUPED = Pace("bf16", True, "")

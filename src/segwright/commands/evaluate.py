@@ -19,6 +19,7 @@ def evaluate(
     split: str = "test",
     out: Path | None = None,
     classes: Path | None = None,
+    engine: str = "file",
     device: recipe.Device = "auto",
     tile: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
@@ -30,6 +31,8 @@ def evaluate(
         split: train, val, test, or all for every picture with a mask.
         out: Folder for the report; default evaluation-DATA-SPLIT beside the model.
         classes: Class table to use instead of the data's classes.csv.
+        engine: What computes: file takes what belongs to the kind of file (PyTorch for runs); auto takes the fastest here, whose
+            scores may differ in the third digit; or a name, such as onnxruntime or openvino.
         device: Where to compute: auto takes CUDA where there is one.
         tile: Cut pictures into tiles of the model's size at their own scale; models trained with --patch-size always do.
     """
@@ -41,7 +44,15 @@ def evaluate(
     folder = out or beside / name
     console = console_of()
     report = measuring.evaluate(
-        model, data, split=split, out=folder, classes_csv=classes, device=device, tile=tile, console=console
+        model,
+        data,
+        split=split,
+        out=folder,
+        classes_csv=classes,
+        engine=engine,
+        device=device,
+        tile=tile,
+        console=console,
     )
     print_report(report, console)
     console.print(f"The report lies in {folder / 'report.html'}", soft_wrap=True, highlight=False)

@@ -18,7 +18,9 @@ def predict(
     *,
     out: Path = Path("predictions"),
     threshold: float | None = None,
+    engine: str = "auto",
     device: recipe.Device = "auto",
+    threads: int | None = None,
     tile: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Write index mask, colour mask and overlay for each picture.
@@ -28,14 +30,27 @@ def predict(
         source: A picture, or a folder of pictures.
         out: Folder for what comes out.
         threshold: Least probability that counts as foreground (two classes); default the model's own.
+        engine: What computes: auto takes the fastest here, measured once for each model and machine where there is enough to predict;
+            file takes what belongs to the kind of file (PyTorch for runs); or a name, such as onnxruntime or openvino.
         device: Where to compute: auto takes CUDA where there is one.
+        threads: CPU threads; default the engine's own choice.
         tile: Cut pictures into tiles of the model's size at their own scale; models trained with --patch-size always do.
     """
+    from segwright.engines.memory import keep_memory
     from segwright.workflows import predicting
 
     console = console_of()
+    keep_memory()
     summary = predicting.predict_pictures(
-        model, source, out, threshold=threshold, device=device, tile=tile, console=console
+        model,
+        source,
+        out,
+        threshold=threshold,
+        engine=engine,
+        device=device,
+        threads=threads,
+        tile=tile,
+        console=console,
     )
     shares = ", ".join(f"{name} {100 * share:.1f} %" for name, share in summary.shares.items())
     console.print(f"{summary.pictures} pictures, {summary.milliseconds:.0f} ms each: {shares}", highlight=False)

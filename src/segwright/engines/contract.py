@@ -7,7 +7,7 @@ pictures before it and undoes that behind it.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -139,6 +139,21 @@ class Engine(Protocol):
 
         Returns:
             (B, classes.channels, h, w) float32, 0..1.
+        """
+
+
+@runtime_checkable
+class ClassMapEngine(Protocol):
+    """An engine that can also decode where it computes: for many classes that saves moving a number per pixel and class."""
+
+    def class_maps(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """What `classes.decode` makes of `probabilities`, at the model's own threshold.
+
+        Args:
+            images: as in `Engine.probabilities`.
+
+        Returns:
+            (B, h, w) uint8.
         """
 
 

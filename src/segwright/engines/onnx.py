@@ -20,6 +20,10 @@ LONGEST_METADATA = 16 * 1024 * 1024
 """Characters of our JSON in an ONNX file; more is hostile or damaged."""
 
 
+TENSORRT = "TensorrtExecutionProvider"
+"""As ONNX Runtime calls it."""
+
+
 class OnnxEngine:
     """An exported file, run by ONNX Runtime.
 
@@ -27,16 +31,17 @@ class OnnxEngine:
         path: an .onnx file written by `segwright export`.
         device: "auto" (CUDA where ONNX Runtime has it), "cpu" or "cuda".
         threads: CPU threads; None takes all cores.
+        tensorrt: let TensorRT build and run what it can; the first time that takes minutes.
 
     Raises:
         ModelError: missing, empty, damaged, not ours, or reaching for other files.
         MissingExtraError: ONNX Runtime is not installed.
-        UserError: CUDA was asked for and is not there.
+        UserError: CUDA or TensorRT was asked for and is not there.
     """
 
     name = "onnxruntime"
 
-    def __init__(self, path: Path, *, device: str = "auto", threads: int | None = None) -> None:
+    def __init__(self, path: Path, *, device: str = "auto", threads: int | None = None, tensorrt: bool = False) -> None:
         data = read_model_file(path)
         self.facts = onnx_facts(data, path)
         try:
@@ -45,21 +50,34 @@ class OnnxEngine:
             raise MissingExtraError("onnxruntime", "onnx") from error
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # errors arrive as exceptions; printed twice they only frighten
+        # Its threads would wait for each other by spinning: with one busy neighbour on two cores, twice the CPU time.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if threads is not None:
             options.intra_op_num_threads = thread_count(threads)
         try:
-            self._session = onnxruntime.InferenceSession(data, options, providers=_providers(device, onnxruntime))
+            self._session = onnxruntime.InferenceSession(
+                data, options, providers=_providers(device, onnxruntime, tensorrt=tensorrt)
+            )
         except UserError:
             raise
         except Exception as error:  # ONNX Runtime has one unrelated exception type per status code
             raise ModelError(
                 f"{path} cannot be run by ONNX Runtime ({first_line(error)}); export the model again."
             ) from error
+        if tensorrt and TENSORRT not in self._session.get_providers():
+            # Its libraries are loaded only now, and without them ONNX Runtime silently goes on without it.
+            raise UserError(
+                "ONNX Runtime cannot load TensorRT's libraries; install tensorrt, or choose another engine."
+            )
         self._input = _require_signature(self._session, path)
 
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See `Engine.probabilities`."""
         return np.asarray(self._run(["probabilities"], images)[0], np.float32)
+
+    def class_maps(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """See `ClassMapEngine.class_maps`."""
+        return np.asarray(self._run(["classes"], images)[0], np.uint8)
 
     def run(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """Both outputs of the file.
@@ -170,10 +188,16 @@ def _require_signature(session: Any, path: Path) -> str:
     return str(inputs[0].name)
 
 
-def _providers(device: str, onnxruntime: Any) -> list[str]:
+def _providers(device: str, onnxruntime: Any, *, tensorrt: bool = False) -> list[str]:
     if device not in {"auto", "cpu", "cuda"}:
         raise UserError(f"There is no device {device!r}; choose auto, cpu or cuda.")
-    cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    available = onnxruntime.get_available_providers()
+    if tensorrt and (TENSORRT not in available or device == "cpu"):
+        raise UserError(
+            "This ONNX Runtime has no TensorRT; install onnxruntime-gpu in its place, or choose another engine."
+        )
+    cuda = "CUDAExecutionProvider" in available
     if device == "cuda" and not cuda:
         raise UserError("This ONNX Runtime has no CUDA; use --device cpu, or install onnxruntime-gpu in its place.")
-    return ["CUDAExecutionProvider", "CPUExecutionProvider"] if cuda and device != "cpu" else ["CPUExecutionProvider"]
+    on_gpu = [TENSORRT] * tensorrt + ["CUDAExecutionProvider"] * (cuda and device != "cpu")
+    return [*on_gpu, "CPUExecutionProvider"]

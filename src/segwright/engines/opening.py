@@ -22,8 +22,18 @@ def _pytorch(path: Path, device: str, threads: int | None) -> Engine:
     return PyTorchEngine(checkpoint.load(path), device=device, threads=threads)
 
 
+def _pytorch_compiled(path: Path, device: str, threads: int | None) -> Engine:
+    from segwright import checkpoint
+
+    return PyTorchEngine(checkpoint.load(path), device=device, threads=threads, compiled=True)
+
+
 def _onnxruntime(path: Path, device: str, threads: int | None) -> Engine:
     return OnnxEngine(path, device=device, threads=threads)
+
+
+def _onnxruntime_tensorrt(path: Path, device: str, threads: int | None) -> Engine:
+    return OnnxEngine(path, device=device, threads=threads, tensorrt=True)
 
 
 def _openvino(path: Path, device: str, threads: int | None) -> Engine:
@@ -44,12 +54,17 @@ def _tensorrt(path: Path, device: str, threads: int | None) -> Engine:
 
 ENGINES: Mapping[str, tuple[Open, tuple[str, ...]]] = {
     "pytorch": (_pytorch, ("", ".safetensors")),
+    "pytorch-compiled": (_pytorch_compiled, ("", ".safetensors")),
     "onnxruntime": (_onnxruntime, (".onnx",)),
+    "onnxruntime-tensorrt": (_onnxruntime_tensorrt, (".onnx",)),
     "openvino": (_openvino, (".onnx", ".xml")),
     "openvino-fp32": (_openvino_fp32, (".onnx", ".xml")),
     "tensorrt": (_tensorrt, SUFFIXES),
 }
 """Engines by the names they can be asked for, and the kinds of files each takes ("" is a run folder)."""
+
+AUTO, FILE = "auto", "file"
+"""Names for the fastest engine (`workflows/opening.py` measures), and for the one that belongs to the kind of file."""
 
 BY_SUFFIX: Mapping[str, Open] = {
     ".onnx": _onnxruntime,
@@ -59,12 +74,12 @@ BY_SUFFIX: Mapping[str, Open] = {
 """What opens a file when no engine is named; everything else is a run or a checkpoint, which PyTorch runs."""
 
 
-def open_engine(path: Path, *, engine: str = "auto", device: str = "auto", threads: int | None = None) -> Engine:
+def open_engine(path: Path, *, engine: str = FILE, device: str = "auto", threads: int | None = None) -> Engine:
     """The engine a path or the user asks for.
 
     Args:
         path: a run folder or .safetensors checkpoint, or an exported .onnx, .xml, .engine or .plan file.
-        engine: "auto" takes the one that belongs to the kind of file; others are named in `ENGINES`.
+        engine: `FILE` takes the one that belongs to the kind of file; others are named in `ENGINES`.
         device: "auto", "cpu" or "cuda".
         threads: CPU threads; None lets the engine choose.
 
@@ -74,10 +89,10 @@ def open_engine(path: Path, *, engine: str = "auto", device: str = "auto", threa
         UserError: there is no such engine, it cannot run such a file, or the device is not there.
     """
     suffix = "" if path.is_dir() else path.suffix.lower()
-    if engine == "auto":
+    if engine == FILE:
         return BY_SUFFIX.get(suffix, _pytorch)(path, device, threads)
     if engine not in ENGINES:
-        raise UserError(f"There is no engine {engine!r}; choose auto, {', '.join(ENGINES)}.")
+        raise UserError(f"There is no engine {engine!r}; choose {AUTO}, {FILE}, {', '.join(ENGINES)}.")
     opened, kinds = ENGINES[engine]
     if suffix not in kinds:
         able = " and ".join(kind or "run folders" for kind in kinds)

@@ -135,7 +135,7 @@ def parity(
         else:
             image, raw = read_pair(sample, data_classes)
             truth = table[raw]
-        answers = reference.predict(image), candidate.predict(image)
+        answers = reference.predict(image, probabilities=True), candidate.predict(image, probabilities=True)
         same = int((answers[0].class_map == answers[1].class_map).sum())
         pixels, equal = pixels + answers[0].class_map.size, equal + same
         agreements.append(same / answers[0].class_map.size)

@@ -6,15 +6,17 @@ A model that was trained on patches is given tiles of the picture instead, and i
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segwright.classes import Classes
-from segwright.engines.contract import Engine
+from segwright.engines.contract import ClassMapEngine, Engine
 from segwright.engines.opening import open_engine
 from segwright.errors import UserError
 from segwright.tiling import blended
@@ -23,21 +25,50 @@ MOST_KEPT = 1 << 28
 """Probabilities of a tiled picture, 1 GiB; of larger pictures only class map and confidence are kept."""
 
 
+class Details(NamedTuple):
+    """How sure a prediction is."""
+
+    confidence: NDArray[np.float32]
+    """(H, W) probability of the class that was chosen, 0..1."""
+    probabilities: NDArray[np.float32] | None
+    """(channels, H, W), 0..1; one channel for two classes. None where there are none to give."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
     """What was found in one picture, at the picture's own size."""
 
     class_map: NDArray[np.uint8]
     """(H, W) class numbers."""
-    confidence: NDArray[np.float32]
-    """(H, W) probability of the class that was chosen, 0..1."""
     milliseconds: float
     """From the picture in memory to the class map, everything included."""
     classes: Classes
     key: str = ""
-    probabilities: NDArray[np.float32] | None = None
-    """(channels, H, W), 0..1; one channel for two classes. None where a predictor has none to give, as for tiled pictures
-    with more than `MOST_KEPT` of them."""
+    details: Callable[[], Details] = field(repr=False, compare=False)
+    """How sure it is; asked at most once."""
+
+    @cached_property
+    def _details(self) -> Details:
+        return self.details()
+
+    @property
+    def confidence(self) -> NDArray[np.float32]:
+        """(H, W) float32 probability of the class that was chosen, 0..1; computed when first asked for."""
+        return self._details.confidence
+
+    @property
+    def probabilities(self) -> NDArray[np.float32] | None:
+        """(channels, H, W) float32, 0..1; one channel for two classes; computed when first asked for.
+
+        None where a predictor has none to give, as for tiled pictures with more than `MOST_KEPT` of them. Of several classes the
+        network decodes its answer itself where it can, and asking means running it again: say so beforehand with
+        `predict(..., probabilities=True)`.
+        """
+        return self._details.probabilities
+
+
+Answer = tuple[NDArray[np.uint8], Callable[[], Details]]
+"""Class map, and how to learn more."""
 
 
 class Predictor:
@@ -65,12 +96,13 @@ class Predictor:
         """What the model tells apart."""
         return self.engine.facts.classes
 
-    def predict(self, image: NDArray[np.uint8], *, key: str = "") -> Prediction:
+    def predict(self, image: NDArray[np.uint8], *, key: str = "", probabilities: bool = False) -> Prediction:
         """Class of every pixel.
 
         Args:
             image: (H, W, 3) uint8 RGB, any size.
             key: carried into the answer.
+            probabilities: probabilities or confidence will be asked for; without that they cost a second run of some networks.
 
         Returns:
             A prediction of the picture's own size.
@@ -78,28 +110,58 @@ class Predictor:
         Raises:
             UserError: the array is not an RGB picture of uint8; the message says how to convert it.
         """
+        from segwright.preprocess import is_turned, turned
+
         require_rgb(image)
         started = time.perf_counter()
+        facts = self.engine.facts
         if self.tiled:
-            class_map, confidence, probabilities = self._by_tiles(image)
-            milliseconds = (time.perf_counter() - started) * 1000.0
+            class_map, details = self._by_tiles(image)
+        elif facts.turn and is_turned(image.shape[0], image.shape[1], facts.size_hw):
+            class_map, details = _turned_back(*self._upright(turned(image), probabilities))
         else:
-            probabilities = self._probabilities(image)
-            class_map = self.classes.decode(probabilities, self.threshold)
-            milliseconds = (time.perf_counter() - started) * 1000.0
-            confidence = self.classes.confidence(probabilities, self.threshold)
+            class_map, details = self._upright(image, probabilities)
+        milliseconds = (time.perf_counter() - started) * 1000.0
         return Prediction(
-            class_map=class_map,
-            confidence=confidence,
-            milliseconds=milliseconds,
-            classes=self.classes,
-            key=key,
-            probabilities=probabilities,
+            class_map=class_map, milliseconds=milliseconds, classes=self.classes, key=key, details=details
         )
 
-    def _by_tiles(
-        self, image: NDArray[np.uint8]
-    ) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32] | None]:
+    def _upright(self, image: NDArray[np.uint8], probabilities: bool) -> Answer:
+        """For a picture that need not be turned."""
+        if probabilities or not self._decodes_itself(image):
+            return self._decoded(image)
+        return self._class_map(image)
+
+    def _decodes_itself(self, image: NDArray[np.uint8]) -> bool:
+        """Whether the engine's own class maps are wanted: of two classes, one number per pixel costs nothing to hand over."""
+        fits = self.engine.facts.any_size or image.shape[:2] == self.engine.facts.size_hw
+        return fits and self.classes.channels > 1 and isinstance(self.engine, ClassMapEngine)
+
+    def _class_map(self, image: NDArray[np.uint8]) -> Answer:
+        """The engine's own class map."""
+        engine = cast(ClassMapEngine, self.engine)
+        # A copy, because the caller may read the next frame into the same array.
+        kept = image.copy()
+        return engine.class_maps(image[None])[0], lambda: self._decoded(kept)[1]()
+
+    def _decoded(self, image: NDArray[np.uint8]) -> Answer:
+        """Class map from probabilities, which are kept at the network's size until somebody asks for them."""
+        facts, size_hw = self.engine.facts, (image.shape[0], image.shape[1])
+        if facts.any_size or size_hw == facts.size_hw:
+            values = self.engine.probabilities(image[None])[0]
+            return self.classes.decode(values, self.threshold), lambda: self._details(values)
+        from segwright.preprocess import place_image, unplace_map, unplaced_rows
+
+        small = self.engine.probabilities(place_image(image, facts.size_hw, facts.fit)[None])[0]
+        class_map = np.empty(size_hw, np.uint8)
+        for rows, some in unplaced_rows(small, size_hw, facts.fit):
+            class_map[rows] = self.classes.decode(some, self.threshold)
+        return class_map, lambda: self._details(unplace_map(small, size_hw, facts.fit))
+
+    def _details(self, probabilities: NDArray[np.float32]) -> Details:
+        return Details(self.classes.confidence(probabilities, self.threshold), probabilities)
+
+    def _by_tiles(self, image: NDArray[np.uint8]) -> Answer:
         """Class map, confidence and, where they are not too many, probabilities, all decoded block by block."""
         size_hw, channels = image.shape[:2], self.classes.channels
         class_map, confidence = np.empty(size_hw, np.uint8), np.empty(size_hw, np.float32)
@@ -110,26 +172,17 @@ class Predictor:
             confidence[rows, columns] = self.classes.confidence(values, self.threshold)
             if probabilities is not None:
                 probabilities[:, rows, columns] = values
-        return class_map, confidence, probabilities
+        return class_map, lambda: Details(confidence, probabilities)
 
-    def _probabilities(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        from segwright.preprocess import is_turned, turned, turned_back
 
-        facts = self.engine.facts
-        if facts.turn and is_turned(image.shape[0], image.shape[1], facts.size_hw):
-            return turned_back(self._upright(turned(image)))
-        return self._upright(image)
+def _turned_back(class_map: NDArray[np.uint8], details: Callable[[], Details]) -> Answer:
+    from segwright.preprocess import turned_back
 
-    def _upright(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Probabilities (channels, H, W) of a picture that need not be turned."""
-        facts = self.engine.facts
-        if facts.any_size:
-            return self.engine.probabilities(image[None])[0]
-        from segwright.preprocess import place_image, unplace_map
+    def back() -> Details:
+        confidence, probabilities = details()
+        return Details(turned_back(confidence[None])[0], None if probabilities is None else turned_back(probabilities))
 
-        placed = place_image(image, facts.size_hw, facts.fit)
-        height, width = image.shape[:2]
-        return unplace_map(self.engine.probabilities(placed[None])[0], (height, width), facts.fit)
+    return turned_back(class_map[None])[0], back
 
 
 def load(path: Path | str, *, threshold: float | None = None, tile: bool = False, **options: Any) -> Predictor:

@@ -1,9 +1,7 @@
-"""How fast this machine trains: memory settings, and the precision a short trial finds best for this very network."""
+"""How fast this machine trains: the precision a short trial finds best for this very network."""
 
 from __future__ import annotations
 
-import ctypes
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,19 +27,6 @@ class Pace:
     """Whether grouped (depthwise) convolutions stay in float32: their bfloat16 backward is slow on CPUs."""
     why: str
     """One sentence for the log."""
-
-
-def keep_memory() -> None:
-    """Let glibc reuse large blocks instead of returning each to the system: a third less time per step on Linux CPUs.
-
-    Activations of tens of megabytes are otherwise mapped, zeroed page by page and unmapped again at every layer.
-    """
-    if platform.system() != "Linux" or platform.libc_ver()[0] != "glibc":
-        return
-    trim_threshold, top_pad, mmap_max = -1, -2, -4  # malloc.h: M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX
-    library = ctypes.CDLL(None)
-    for parameter, value in ((mmap_max, 0), (trim_threshold, 2**31 - 1), (top_pad, 64 << 20)):
-        library.mallopt(parameter, value)
 
 
 def choose(network: nn.Module, channels_out: int, size_hw: tuple[int, int], wanted: Precision, device: str) -> Pace:

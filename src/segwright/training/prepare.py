@@ -20,6 +20,7 @@ from segwright.data.loaders import Pairs, Splits
 from segwright.data.packing import as_packed
 from segwright.data.sample import Sample, image_size_hw
 from segwright.data.splits import divide
+from segwright.engines.memory import keep_memory
 from segwright.errors import DataError, RecipeError
 from segwright.models.catalogue import build
 from segwright.outputs import first_process
@@ -27,7 +28,7 @@ from segwright.recipe import SIZE_MULTIPLE, Recipe
 from segwright.training.losses import with_weights
 from segwright.training.lr_finder import with_lr
 from segwright.training.machines import chosen_device, share_cores, world_of
-from segwright.training.pace import Pace, choose, keep_memory
+from segwright.training.pace import Pace, choose
 from segwright.training.plan import Plan
 from segwright.training.segmenter import Segmenter
 from segwright.training.start import load_start, refuse_lonely_batch

@@ -20,6 +20,7 @@ def evaluate(
     split: str = "test",
     out: Path | None = None,
     classes_csv: Path | None = None,
+    engine: str = "file",
     device: str = "auto",
     tile: bool = False,
     console: Console | None = None,
@@ -33,6 +34,7 @@ def evaluate(
         split: train, val, test, or "all" for every picture with a mask.
         out: folder for the report; None only returns it.
         classes_csv: class table to use instead of the data's own.
+        engine: as in `opening.load`; other engines than the file's own score a little differently.
         device: "auto", "cpu" or "cuda".
         tile: cut pictures into tiles at their own scale; see `Predictor`.
         console: where progress is shown; None is silent.
@@ -42,10 +44,10 @@ def evaluate(
         UserError: model or data that cannot be used together, each with what to do.
     """
     from segwright.evaluation.evaluate import evaluate as measure
-    from segwright.predict.predictor import load
+    from segwright.workflows.opening import load
 
     data, classes_csv = data_of(model, data, classes_csv)
-    predictor = load(model, device=device, tile=tile)
+    predictor = load(model, engine=engine, device=device, tile=tile)
     provenance = predictor.engine.facts.provenance
     recipe = provenance.get("recipe", {})
     # Pictures that training cut off as val are no train pictures; in any other data set they are.

@@ -19,7 +19,9 @@ def predict_pictures(
     out: Path,
     *,
     threshold: float | None = None,
+    engine: str = "file",
     device: str = "auto",
+    threads: int | None = None,
     tile: bool = False,
     console: Console | None = None,
 ) -> Summary:
@@ -30,15 +32,21 @@ def predict_pictures(
         source: a picture, or a folder of pictures.
         out: folder for what comes out.
         threshold: instead of the model's own, two classes only, 0..1.
+        engine: "file" for the one that belongs to the kind of file, "auto" for the fastest here, or its name; see `opening.load`.
         device: "auto", "cpu" or "cuda".
+        threads: CPU threads; None lets the engine choose.
         tile: cut pictures into tiles at their own scale; see `Predictor`.
         console: where progress is shown; None is silent.
 
     Raises:
         UserError: nothing could be predicted.
     """
-    from segwright.predict.predictor import load
-    from segwright.predict.sinks import predict_folder
+    from segwright.predict.predictor import Predictor
+    from segwright.predict.sinks import predict_samples
+    from segwright.predict.sources import find_pictures
+    from segwright.workflows.opening import open_model
 
-    predictor = load(model, threshold=threshold, device=device, tile=tile)
-    return predict_folder(predictor, source, out, progress=shown(console))
+    samples = find_pictures(source, leave_out=out)
+    opened = open_model(model, engine=engine, device=device, threads=threads, pictures=len(samples), console=console)
+    predictor = Predictor(opened.engine, threshold=threshold, tile=tile)
+    return predict_samples(predictor, samples, out, progress=shown(console))
