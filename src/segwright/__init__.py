@@ -39,6 +39,7 @@ _HOMES = {
     "named_recipe": "segwright.recipe",
     "pack": "segwright.workflows.data",
     "predict_pictures": "segwright.workflows.predicting",
+    "prune_model": "segwright.workflows.pruning",
     "quickstart": "segwright.workflows.quickstart",
     "read_image": "segwright.data.sample",
     "repair": "segwright.workflows.data",
@@ -73,6 +74,7 @@ if TYPE_CHECKING:
     from segwright.workflows.measuring import evaluate as evaluate
     from segwright.workflows.opening import load as load
     from segwright.workflows.predicting import predict_pictures as predict_pictures
+    from segwright.workflows.pruning import prune_model as prune_model
     from segwright.workflows.shipping import export_model as export_model
     from segwright.workflows.showing import build_demo as build_demo
     from segwright.workflows.training import resume as resume

@@ -19,6 +19,7 @@ from segwright import __version__
 from segwright.classes import Classes
 from segwright.errors import ModelError, SegwrightError
 from segwright.models.catalogue import Network, build
+from segwright.models.widths import Widths, widths_from
 from segwright.outputs import file_being_written, write_text
 from segwright.recipe import Recipe
 
@@ -45,6 +46,8 @@ class Checkpoint:
     """Least probability of class 1 that counts as class 1 (two classes only)."""
     provenance: dict[str, Any] = field(default_factory=dict)
     """Where it came from: data folder's name, picture counts, licences, versions, date."""
+    widths: Widths = field(default_factory=dict)
+    """Of the layers that were pruned; none in a network as its recipe builds it."""
 
     def facts(self) -> dict[str, Any]:
         """Everything but the tensors, as plain JSON values."""
@@ -59,6 +62,7 @@ class Checkpoint:
             "epoch": self.epoch,
             "threshold": self.threshold,
             "provenance": self.provenance,
+            "widths": self.widths,
         }
 
     def network(self) -> Network:
@@ -67,7 +71,7 @@ class Checkpoint:
         Raises:
             ModelError: the weights do not fit the recipe's network; the first misfit is named.
         """
-        network = build(self.recipe.model, self.classes.channels, load_weights=False)
+        network = build(self.recipe.model, self.classes.channels, load_weights=False, widths=self.widths)
         own = network.state_dict()
         for name in (*own, *self.weights):
             if name not in own or name not in self.weights or own[name].shape != self.weights[name].shape:
@@ -135,6 +139,7 @@ def load(path: Path) -> Checkpoint:
             epoch=int(facts["epoch"]),
             threshold=float(facts["threshold"]),
             provenance=dict(facts["provenance"]),
+            widths=widths_from(facts.get("widths", {})),  # files written before there was pruning say nothing
         )
     except SegwrightError as error:
         raise ModelError(f"{file}: {error}") from error

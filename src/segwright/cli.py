@@ -19,6 +19,7 @@ from segwright.commands.demo import demo
 from segwright.commands.evaluate import evaluate
 from segwright.commands.export import export
 from segwright.commands.predict import predict
+from segwright.commands.prune import prune
 from segwright.commands.quickstart import quickstart
 from segwright.commands.show import models, show_augmentation, show_recipe
 from segwright.commands.speaking import NOT_GOOD_ENOUGH, OK, USER_ERROR, fail
@@ -32,6 +33,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "train": train,
     "evaluate": evaluate,
     "predict": predict,
+    "prune": prune,
     "export": export,
     "demo": demo,
     "bench": bench,

@@ -192,6 +192,10 @@ class FitRecipe:
     class_weights: str = "none"
     """Weights of classes in ce, bce, focal and boundary: none, auto from their shares of the pixels, several (auto where there are more
     than two classes and the loss takes weights, else none), or numbers in class order: 1,2,0.5."""
+    teacher: str = ""
+    """Run folder or checkpoint whose answers are learnt beside the masks (distillation); it must tell the same classes apart."""
+    teacher_share: float = 0.5
+    """Share of the loss that is the difference from the teacher's answers instead of the masks, above 0 to 1."""
     label_smoothing: float = 0.0
     """Share of certainty taken from the true class in ce, bce and boundary, 0..0.5."""
     precision: Precision = "auto"
@@ -237,6 +241,10 @@ class FitRecipe:
             f"--class-weights is none, auto, several, or numbers in the order of the classes such as 1,2,0.5, not {self.class_weights!r}.",
         )
         _refuse(self.weight_decay < 0, "--weight-decay must be 0 or more.")
+        _refuse(
+            not 0.0 < self.teacher_share <= 1.0,
+            f"--teacher-share is a share above 0, at most 1, not {self.teacher_share}.",
+        )
         _refuse(not 0.0 <= self.label_smoothing <= 0.5, "--label-smoothing must be between 0 and 0.5.")
         _refuse(not 0.0 <= self.small_share <= 0.9, "--small-share is a share of the steps between 0 and 0.9.")
         _refuse(

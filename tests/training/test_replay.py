@@ -17,7 +17,7 @@ from segwright.classes import Classes
 from segwright.data.loaders import Batch
 from segwright.errors import ModelError, UserError
 from segwright.models import catalogue
-from segwright.models.catalogue import build
+from segwright.models.catalogue import Network, build
 from segwright.recipe import ModelRecipe
 from segwright.training import fit, replay
 from segwright.training.losses import Sum, build_loss
@@ -201,7 +201,7 @@ def test_large_gradients_are_clipped_as_torch_clips(binary_data: Path, most: flo
         assert torch.equal(one.grad, other.grad)
 
 
-def keep_step(folder: Path, pace: Pace, loss: Sum, network: nn.Module, batch: Batch, random: torch.Tensor) -> Any:
+def keep_step(folder: Path, pace: Pace, loss: Sum, network: Network, batch: Batch, random: torch.Tensor) -> Any:
     return replay.keep(
         folder,
         what="the loss became nan",

@@ -18,6 +18,7 @@ from segwright.errors import ModelError, RecipeError
 from segwright.models.lraspp import LRASPP
 from segwright.models.unet import BASE_CHANNELS, UNet
 from segwright.models.weights import copy_matching, no_file, read_weights
+from segwright.models.widths import Widths, narrow
 from segwright.recipe import SIZE_MULTIPLE, ModelRecipe
 
 # ImageNet statistics of RGB pictures scaled to 0..1, as used by torchvision's and timm's pretrained backbones.
@@ -75,6 +76,8 @@ class Network(nn.Module):
         self.channels_in = channels_in
         self.multiple = multiple
         self.least_side = least_side
+        self.widths: Widths = {}
+        """Of the layers that were pruned."""
         grey = channels_in == 1
         mean, std = ((sum(MEAN) / 3,), (sum(STD) / 3,)) if grey else (MEAN, STD)
         # Not persistent: constants of the code, not of the training; pruned or foreign weights never miss them.
@@ -249,17 +252,20 @@ SETTINGS: Mapping[Callable[[ModelRecipe, int, bool], nn.Module], tuple[str, ...]
 """Which fields of `ModelRecipe` only some models have."""
 
 
-def build(recipe: ModelRecipe, channels_out: int, *, load_weights: bool = True) -> Network:
+def build(
+    recipe: ModelRecipe, channels_out: int, *, load_weights: bool = True, widths: Widths | None = None
+) -> Network:
     """The network a recipe describes.
 
     Args:
         recipe: name, its own settings, channels and weights; `load_model` is training's (`training/start.py`).
         channels_out: logits per pixel, `Classes.channels`.
         load_weights: False builds the bare shape, for a checkpoint that brings its own weights.
+        widths: of a pruned network, which brings its own weights too.
 
     Raises:
         RecipeError: unknown name, a setting it does not have, or an impossible combination.
-        ModelError: the weights cannot be downloaded or do not fit.
+        ModelError: the weights cannot be downloaded or do not fit, or the widths do not.
     """
     name = canonical(recipe.model)
     pretrained = load_weights and recipe.weights == "imagenet"
@@ -277,6 +283,7 @@ def build(recipe: ModelRecipe, channels_out: int, *, load_weights: bool = True) 
     if load_weights and recipe.weights not in {"none", "imagenet"}:
         path = Path(recipe.weights)
         copy_matching(network, read_weights(path), str(path))
+    narrow(network, widths or {})
     return network
 
 

@@ -98,7 +98,8 @@ class UNet(nn.Module):
             larger = self.enlarge[level](maps)
             skip = centre(skips[level], larger.shape[-2], larger.shape[-1])
             if level and self.gates:
-                skip = skip * self.gates[level - 1](skip, maps)
+                # In this order, because pruning takes the channels of a product from its second factor, and a gate has one.
+                skip = self.gates[level - 1](skip, maps) * skip
             maps = self.up[level](torch.cat([skip, larger], dim=1))
         logits: torch.Tensor = self.head(maps)
         return logits

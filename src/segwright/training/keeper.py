@@ -131,6 +131,7 @@ class Keeper(L.Callback):
             step=plan.step,
             epoch=plan.epoch,
             provenance=self.provenance,
+            widths=segmenter.network.widths,
         )
         kept.save(self.folder / "last.safetensors")
         if improved:

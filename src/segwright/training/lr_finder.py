@@ -109,7 +109,7 @@ def with_lr(
     fit = recipe.fit
     loss = build_loss(fit.loss, classes, label_smoothing=fit.label_smoothing, class_weights=fit.class_weights)
     started = time.monotonic()
-    curve = find(network, loss, _batches(recipe, pairs), recipe, pace, pairs.device)
+    curve = find(network, loss, trial_batches(recipe, pairs), recipe, pace, pairs.device)
     curve.save(out)
     console.print(
         f"--lr auto: {curve.chosen:g}, a tenth of the rate at which the loss was lowest, after {len(curve.rates)} trial steps in "
@@ -199,7 +199,7 @@ def _smooth(losses: np.ndarray) -> np.ndarray:
     return np.asarray(weights @ bounded / weights.sum(axis=1))
 
 
-def _batches(recipe: Recipe, pairs: Pairs) -> Iterator[Batch]:
+def trial_batches(recipe: Recipe, pairs: Pairs) -> Iterator[Batch]:
     """Batches as at the beginning of the run, from random numbers of their own."""
     seed, size_hw = recipe.fit.seed, Plan(recipe, steps_per_epoch=1).size_hw(0)
     rng = np.random.default_rng((seed, FINDER))

@@ -32,6 +32,7 @@ from segwright.training.pace import Pace, choose
 from segwright.training.plan import Plan
 from segwright.training.segmenter import Segmenter
 from segwright.training.start import load_start, refuse_lonely_batch
+from segwright.training.teacher import teacher_of
 
 SKIPPABLE = frozenset({"too_many_pixels", "unreadable_picture", "unreadable_mask", "size_differs"})
 """Findings about single pairs that --skip-bad leaves out."""
@@ -89,7 +90,8 @@ def prepare(
         share_cores(world, recipe.run.nodes)
     L.seed_everything(recipe.fit.seed, verbose=False)
     keep_memory()
-    network = build(recipe.model, classes.channels, load_weights=state is None).to(device)
+    widths = state.get("widths") if state else None  # a run of the time before there was pruning has none in its state
+    network = build(recipe.model, classes.channels, load_weights=state is None, widths=widths).to(device)
     if not state:
         load_start(network, recipe.model, classes)
     network.to(memory_format=torch.channels_last)
@@ -104,14 +106,16 @@ def prepare(
         recipe = with_weights(recipe, classes, pairs, console)
         spent = time.monotonic() - began  # counts in a run planned in minutes; looking for a rate does not
         recipe = with_lr(recipe, network, classes, pairs, pace, out, console)
+    teacher = teacher_of(recipe, classes)
     names = {key: Path(getattr(recipe.model, key)).name for key in ("weights", "load_model")}
+    names["teacher"] = Path(recipe.fit.teacher).name
     # Folders of this machine stay here.
     carried = recipe.with_settings(**names, augment=Path(recipe.data.augment).name, cache_dir="")
     plan = Plan(carried, steps_per_epoch=pairs.order.batches_per_pass // recipe.fit.accumulate)
     sizes = (plan.size_hw(0), recipe.data.size_hw)
     refuse_lonely_batch(network, recipe.model, batch_size=pairs.batch_size, pictures=len(splits.train), sizes=sizes)
     segmenter = Segmenter(network, classes, carried, pace, plan, pairs)
-    segmenter.folder = out
+    segmenter.folder, segmenter.teacher = out, teacher
     if state:
         segmenter.restore(state)
     else:

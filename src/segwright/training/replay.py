@@ -27,7 +27,8 @@ from segwright.checkpoint import save_tensors
 from segwright.classes import Classes
 from segwright.data.loaders import Batch
 from segwright.errors import ModelError
-from segwright.models.catalogue import build
+from segwright.models.catalogue import Network, build
+from segwright.models.widths import widths_from
 from segwright.outputs import folder_being_written, write_text
 from segwright.recipe import Recipe
 from segwright.training.losses import Sum, batch_loss, build_loss
@@ -226,7 +227,7 @@ def keep(
     folder: Path,
     *,
     what: str,
-    network: nn.Module,
+    network: Network,
     loss: Sum | Any,
     batch: Batch,
     random: torch.Tensor,
@@ -274,6 +275,7 @@ def keep(
         "forward": seen.to_dict(),
         "recipe": recipe.to_dict(),
         "classes": classes.to_dict(),
+        "widths": network.widths,
         "segwright": __version__,
         "torch": torch.__version__,
     }
@@ -332,7 +334,8 @@ def replay(folder: Path) -> Replay:
         rest = {name: tuple(v) if isinstance(v, list) else v for name, v in facts["rest"].items()}
         batch = _batch({**stored, **rest})
         pace = Pace(str(facts["pace"]["precision"]), bool(facts["pace"]["grouped_fp32"]), "")
-        network = build(recipe.model, classes.channels, load_weights=False)
+        widths = widths_from(facts.get("widths", {}))  # steps kept before there was pruning say nothing
+        network = build(recipe.model, classes.channels, load_weights=False, widths=widths)
         network.load_state_dict(weights)
         step, lr, found = int(facts["step"]), float(facts["lr"]), str(facts["what"])
         device = "cuda" if facts["device"] == "cuda" and torch.cuda.is_available() else "cpu"

@@ -30,6 +30,7 @@ from segwright.training.pace import Pace, computing
 from segwright.training.plan import Plan
 from segwright.training.rates import set_rate
 from segwright.training.tally import Tally
+from segwright.training.teacher import Teacher
 
 RESTATE = 2
 """Stream of random numbers for the pictures that batch-norm statistics are taken from."""
@@ -72,6 +73,8 @@ class Segmenter(L.LightningModule):
         )
         self.folder: Path | None = None
         """Of the run: where a step that is not finite is kept; None keeps none."""
+        self.teacher: Teacher | None = None
+        """Whose answers are learnt beside the masks."""
         self._latest: tuple[Batch, torch.Tensor] = (Batch(torch.empty(0), torch.empty(0), ()), torch.empty(0))
         self.train_loss = 0.0
         self.scores: dict[str, float] = {}
@@ -104,6 +107,9 @@ class Segmenter(L.LightningModule):
         self._latest = batch, torch.get_rng_state()
         logits = self._logits(self.network, batch.images)
         loss = batch_loss(self.loss, logits, batch)
+        if self.teacher:
+            answer = self.teacher.answer(lambda network: self._logits(network, batch.images), batch.images.device)
+            loss = self.teacher.joined(loss, logits, answer)
         value = float(loss.detach())
         if not np.isfinite(value):
             self._stop(f"the loss became {value}")
@@ -221,6 +227,7 @@ class Segmenter(L.LightningModule):
             "train_loss": self.train_loss,
             "train_counts": (torch.from_numpy(self._train_counts.copy()), self._steps_since_check),
             "scores": self.scores,
+            "widths": self.network.widths,
         }
 
     def restore(self, state: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from segwright.classes import Classes
 from segwright.errors import ModelError, RecipeError
 from segwright.models.catalogue import Network, architecture
 from segwright.models.weights import read_weights
+from segwright.models.widths import narrow
 from segwright.recipe import ModelRecipe
 
 MOST_NAMED = 6
@@ -26,7 +27,7 @@ def load_start(network: Network, recipe: ModelRecipe, classes: Classes) -> None:
     """Take over all weights of `recipe.load_model`, if it names any.
 
     Args:
-        network: gets the weights; left as it was when they do not fit.
+        network: gets the weights, and the widths of a pruned checkpoint; left as it was when they do not fit.
         recipe: that the network was built from.
         classes: of the data, to say when another number of them is why the weights do not fit.
 
@@ -38,6 +39,8 @@ def load_start(network: Network, recipe: ModelRecipe, classes: Classes) -> None:
     path = Path(recipe.load_model)
     file = checkpoint_file(path) if path.is_dir() else path
     made = load(file) if _is_ours(file) else None
+    if made and architecture(made.recipe.model) == architecture(recipe) and made.classes.channels == classes.channels:
+        narrow(network, made.widths)
     own = network.state_dict()
     weights = _named_alike(made.weights if made else read_weights(file), own)
     wrong = _misfits(weights, own)
