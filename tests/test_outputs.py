@@ -103,6 +103,39 @@ def test_what_a_killed_run_left_is_cleared(tmp_path: Path) -> None:
         assert left_in(partial) == []
 
 
+def test_an_older_folder_makes_room_when_the_new_one_is_whole(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "old").write_text("x")
+    (tmp_path / "run.replaced").mkdir()  # somebody's own
+    with pytest.raises(RuntimeError), folder_being_written(tmp_path / "run", replace=True):
+        raise RuntimeError("half-way")
+    assert left_in(tmp_path / "run") == ["old"]
+    with folder_being_written(tmp_path / "run", replace=True) as partial:
+        (partial / "new").write_text("x")
+        assert left_in(tmp_path / "run") == ["old"]
+    assert left_in(tmp_path / "run") == ["new"]
+    assert left_in(tmp_path) == ["run", "run.replaced"]
+
+
+def test_an_older_folder_comes_back_when_its_place_cannot_be_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "old").write_text("x")
+    rename = Path.replace
+
+    def refuse(self: Path, target: Path) -> Path:
+        if self.name == "run.partial":
+            raise PermissionError(13, "Permission denied")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(OutputError, match="Permission denied"), folder_being_written(tmp_path / "run", replace=True):
+        pass
+    assert left_in(tmp_path / "run") == ["old"]
+    assert left_in(tmp_path) == ["run"]
+
+
 def test_failed_folder_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="mine"), folder_being_written(tmp_path / "run") as partial:
         (partial / "a.txt").write_text("x")

@@ -48,6 +48,9 @@ def test_one_command(place: Path) -> None:
     assert "Push it with: hf upload YOUR_NAME/toy_cards demos/toy_cards . --repo-type space" in said
     manifest = read_manifest(place / "demos" / "toy_cards")
     assert (manifest["title"], manifest["licence"]) == ("Cards", "MIT")
+    said = succeeded("demo", "toy_cards.onnx", "--runtime", "ort", "--space", "--out", "my cards, new")
+    assert "hf upload YOUR_NAME/my-cards-new 'my cards, new' . --repo-type space\n" in said
+    assert "segwright demo 'my cards, new' --serve\n" in said
     assert "license: mit\n" in (place / "demos" / "toy_cards" / "README.md").read_text(encoding="utf-8")
 
 

@@ -103,8 +103,7 @@ def folder_being_written(out: Path, *, replace: bool = False) -> Iterator[Path]:
 
 def _swap(new: Path, old: Path) -> None:
     """Put one folder where another is; a folder cannot be renamed onto one that holds something."""
-    aside = old.with_name(f"{old.name}.replaced")
-    shutil.rmtree(aside, ignore_errors=True)
+    aside = old.with_name(f".{old.name}.{os.getpid()}.replaced")
     old.replace(aside)
     try:
         new.replace(old)

@@ -137,6 +137,12 @@ def test_a_place_that_cannot_be_written(models: WebModels, runtime: dict[str, Pa
     assert (tmp_path / "file").is_file()
 
 
+def test_a_closed_place_is_refused_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(OutputError, match="is closed to you"):
+        webpage.replaceable(tmp_path / "deep" / "out")
+
+
 @pytest.mark.parametrize("older", [False, True])
 def test_nothing_is_left_half_written(older: bool, models: WebModels, runtime: dict[str, Path], tmp_path: Path) -> None:
     if older:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -83,9 +85,10 @@ def demo(
             said.append(f"There is no FP16 file: {models.without_fp16}")
         said.append(f"The demo lies in {folder}")
         if space:
-            said.append(f"Push it with: hf upload YOUR_NAME/{folder.resolve().name} {folder} . --repo-type space")
+            name = re.sub(r"[^A-Za-z0-9_.-]+", "-", folder.resolve().name)
+            said.append(f"Push it with: hf upload YOUR_NAME/{name} {shlex.quote(str(folder))} . --repo-type space")
         if not serve:
-            said.append(f"Look at it with: segwright demo {folder} --serve")
+            said.append(f"Look at it with: segwright demo {shlex.quote(str(folder))} --serve")
         for line in said:
             console.print(line, soft_wrap=True, highlight=False)
     if serve:

@@ -156,8 +156,11 @@ def replaceable(out: Path) -> bool:
     """Whether `out` is a demo of ours in which nothing would be lost if it were written again.
 
     Raises:
-        OutputError: it holds something that is not ours, or that somebody changed by hand.
+        OutputError: it holds something that is not ours, or that somebody changed by hand, or nothing may be written there.
     """
+    above = next(folder for folder in out.absolute().parents if folder.exists())
+    if not os.access(above, os.W_OK):
+        raise OutputError(f"{out} cannot be written, since {above} is closed to you; name another folder with --out.")
     if not os.path.isfile(out / MANIFEST):  # noqa: PTH113 - unlike Path's, it does not raise in a folder that may not be read
         require_free(out)
         return False

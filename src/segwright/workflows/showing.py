@@ -123,12 +123,9 @@ def is_demo(folder: Path) -> bool:
 
 def name_of(model: Path) -> str:
     """What a model is called after its file or run folder."""
-    stem = model.resolve().name if model.is_dir() else model.stem
-    return (
-        model.resolve().parent.name
-        if stem in {"best", "last", "model", "model_fp16"} and model.resolve().parent.name
-        else stem
-    )
+    whole = model.resolve()
+    stem = whole.name if whole.is_dir() else whole.stem
+    return whole.parent.name if stem in USUAL_NAMES and whole.parent.name else stem
 
 
 def title_of(model: Path) -> str:
