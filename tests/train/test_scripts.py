@@ -36,7 +36,9 @@ def run(script: Path, *arguments: object, cwd: Path, code: int = 0) -> str:
 
 
 def test_there_are_scripts() -> None:
-    assert {"make_dataset.py", "train_card.py", "evaluate_card.py", "export_card.py"} <= set(SCRIPTS)
+    assert set(SCRIPTS) == {
+        f"{name}.py" for name in ("make_dataset", "train_card", "evaluate_card", "prune_card", "export_card")
+    }
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -64,6 +66,7 @@ def test_what_is_wrong_is_said_in_one_sentence(tmp_path: Path) -> None:
         ("train_card.py", ("--data", nowhere, "--out", tmp_path / "a"), "does not exist"),
         ("evaluate_card.py", ("--model", nowhere, "--out", tmp_path / "a"), "does not exist"),
         ("export_card.py", (nowhere, "--out", tmp_path / "a" / "b.onnx"), "does not exist"),
+        ("prune_card.py", (nowhere, "--out", tmp_path / "a"), "does not exist"),
     ):
         said = run(TRAIN / script, *arguments, cwd=tmp_path, code=2)
         assert words in said
@@ -91,6 +94,10 @@ def test_from_a_data_set_to_an_exported_model(tmp_path: Path) -> None:
     said = run(elsewhere / "train_card.py", "--backbone", "small", "--epochs", 1, "--batch-size", 2, cwd=elsewhere)
     assert "lraspp_mobilenet_v3_small" in said
     assert (project / "runs" / "card_small" / "best.safetensors").is_file()
+
+    thinner = ("--channels", 0.7, "--max-drop", 100, "--epochs", 1)
+    said = run(elsewhere / "prune_card.py", project / "runs" / "card_small", *thinner, cwd=elsewhere)
+    assert (project / "runs" / "card_small_pruned" / "best.safetensors").is_file(), said
 
     run(elsewhere / "export_card.py", project / "runs" / "card_small", cwd=elsewhere)
     model = project / "train" / "exported_models" / "card_segmentation.onnx"
