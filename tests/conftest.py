@@ -24,7 +24,17 @@ if str(ROOT) not in sys.path:
 def pytest_configure() -> None:
     """Continuous integration sets SEGWRIGHT_NO_SKIPS: there, a test left out for want of a library is a failure."""
     if os.environ.get("SEGWRIGHT_NO_SKIPS"):
-        wanted = ("nncf", "onnx", "onnxruntime", "onnxscript", "onnxslim", "openvino", "tensorrt_rtx")
+        wanted = (
+            "imagecodecs",
+            "nncf",
+            "onnx",
+            "onnxruntime",
+            "onnxscript",
+            "onnxslim",
+            "openvino",
+            "tensorrt_rtx",
+            "tifffile",
+        )
         missing = [name for name in wanted if not importlib.util.find_spec(name)]
         if missing:
             raise pytest.UsageError(f"SEGWRIGHT_NO_SKIPS is set, but these are not installed: {', '.join(missing)}")

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,17 @@ OVERLAP = 0.25
 
 Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """(B, h, w, 3) uint8 patches -> (B, channels, h, w) float32."""
+
+
+class Rows(Protocol):
+    """A picture that is read a few rows at a time, from top to bottom: an array, or a file larger than memory."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(H, W, 3)."""
+
+    def __getitem__(self, rows: slice, /) -> NDArray[np.uint8]:
+        """(rows, W, 3) uint8."""
 
 
 class Block(NamedTuple):
@@ -47,12 +58,18 @@ class Cut(NamedTuple):
 
 
 def blended(
-    image: NDArray[np.uint8], patch_hw: tuple[int, int], run: Run, *, overlap: float = OVERLAP, batch_size: int = 4
+    image: NDArray[np.uint8] | Rows,
+    patch_hw: tuple[int, int],
+    run: Run,
+    *,
+    overlap: float = OVERLAP,
+    batch_size: int = 4,
 ) -> Iterator[Block]:
     """Answer a picture patch by patch.
 
     Args:
-        image: (H, W, 3) uint8, any size; one smaller than a patch is centred in black, as `preprocess.place` does.
+        image: (H, W, 3) uint8, any size; one smaller than a patch is centred in black, as `preprocess.place` does. Rows are asked for
+            one row of patches at a time.
         patch_hw: height and width of a patch in pixels.
         run: answers patches; called with at most `batch_size` of one row, in order.
         overlap: least share of a patch's side that its neighbour covers too, 0 or more and less than 1.
@@ -116,7 +133,7 @@ def cuts(length: int, side: int, overlap: float) -> list[Cut]:
 
 
 def _answers(
-    image: NDArray[np.uint8], row: Cut, columns: list[Cut], patch_hw: tuple[int, int], run: Run, batch_size: int
+    image: NDArray[np.uint8] | Rows, row: Cut, columns: list[Cut], patch_hw: tuple[int, int], run: Run, batch_size: int
 ) -> Iterator[NDArray[np.float32]]:
     band = image[row.start : row.start + patch_hw[0]]
     for first in range(0, len(columns), batch_size):
@@ -124,12 +141,12 @@ def _answers(
         yield from run(np.stack([band[:, column.start : column.start + patch_hw[1]] for column in chosen]))
 
 
-def _at_least(image: NDArray[np.uint8], size_hw: tuple[int, int]) -> tuple[NDArray[np.uint8], int, int]:
+def _at_least(image: NDArray[np.uint8] | Rows, size_hw: tuple[int, int]) -> tuple[NDArray[np.uint8] | Rows, int, int]:
     """The picture, in black where it is smaller than `size_hw`, and the black pixels above and before it."""
     height, width = image.shape[:2]
     above, before = max(size_hw[0] - height, 0) // 2, max(size_hw[1] - width, 0) // 2
     if height >= size_hw[0] and width >= size_hw[1]:
         return image, 0, 0
     wide = np.zeros((max(height, size_hw[0]), max(width, size_hw[1]), 3), np.uint8)
-    wide[above : above + height, before : before + width] = image
+    wide[above : above + height, before : before + width] = image[:height]
     return wide, above, before

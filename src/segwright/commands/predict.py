@@ -35,6 +35,7 @@ def predict(
         device: Where to compute: auto takes CUDA where there is one.
         threads: CPU threads; default the engine's own choice.
         tile: Cut pictures into tiles of the model's size at their own scale; models trained with --patch-size always do.
+            TIFFs of more than 50 million pixels are then read and written by rows.
     """
     from segwright.engines.memory import keep_memory
     from segwright.workflows import predicting

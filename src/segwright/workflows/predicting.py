@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import statistics
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from segwright.errors import DataError
 from segwright.workflows.choosing import shown
 
 if TYPE_CHECKING:
+    from segwright.predict.predictor import Predictor
     from segwright.predict.sinks import Summary
 
 
@@ -41,6 +45,7 @@ def predict_pictures(
     Raises:
         UserError: nothing could be predicted.
     """
+    from segwright.predict.large import predict_large_ones
     from segwright.predict.predictor import Predictor
     from segwright.predict.sinks import predict_samples
     from segwright.predict.sources import find_pictures
@@ -49,4 +54,39 @@ def predict_pictures(
     samples = find_pictures(source, leave_out=out)
     opened = open_model(model, engine=engine, device=device, threads=threads, pictures=len(samples), console=console)
     predictor = Predictor(opened.engine, threshold=threshold, tile=tile)
-    return predict_samples(predictor, samples, out, progress=shown(console))
+    others, lines, failures = predict_large_ones(predictor, samples, out)
+    if not lines and not failures:
+        return predict_samples(predictor, samples, out, progress=shown(console))
+    summary = predict_samples(predictor, others, out, progress=shown(console)) if others else None
+    return _with_large(summary, lines, failures, predictor, out)
+
+
+def _with_large(
+    summary: Summary | None,
+    lines: list[dict[str, Any]],
+    failures: list[tuple[Path, str]],
+    predictor: Predictor,
+    out: Path,
+) -> Summary:
+    """One summary of small pictures, where there were some, and of large ones."""
+    from segwright.outputs import write_text
+    from segwright.predict.large import add_lines
+    from segwright.predict.sinks import Failure, Summary
+
+    if summary is None and not lines:
+        raise DataError(f"None of the {len(failures)} pictures could be read; the first: {failures[0][1]}")
+    write_text(out / "classes.csv", predictor.classes.to_csv())
+    add_lines(out, lines, others=summary is not None)
+    every = [json.loads(line) for line in (out / "predictions.jsonl").read_text(encoding="utf-8").splitlines()]
+    pixels = {name: sum(line["pixels"][name] for line in every) for name in predictor.classes.names}
+    total = max(sum(pixels.values()), 1)
+    return Summary(
+        out=out,
+        pictures=len(every),
+        failures=(
+            *(summary.failures if summary else ()),
+            *(Failure(path=path, reason=reason) for path, reason in failures),
+        ),
+        milliseconds=statistics.median(line["milliseconds"] for line in every),
+        shares={name: count / total for name, count in pixels.items()},
+    )
