@@ -24,7 +24,7 @@ from tables import write
 
 from segwright import checkpoint
 from segwright.export.cost import engines_here, opened
-from segwright.export.onnx import made_up_pictures
+from segwright.export.deployable import made_up_pictures
 
 ROUNDS = 60
 

@@ -327,7 +327,7 @@ def models_page() -> str:
     catalogue, unet, recipe = (
         importlib.import_module(f"segwright.{name}") for name in ("models.catalogue", "models.unet", "recipe")
     )
-    formats = {"onnx": "ONNX", "tensorrt": "TensorRT"}
+    formats = {"onnx": "ONNX", "openvino": "OpenVINO", "torch": "torch.export", "tensorrt": "TensorRT"}
     exported = ", ".join(formats.get(name, name) for name in export_formats())
     height, width = MEASURED_HW
     lines = [

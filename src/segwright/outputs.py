@@ -143,3 +143,37 @@ def require_writable(folder: Path) -> Path:
             f"{folder} cannot be written to ({error.strerror or error}); choose another place with --out."
         ) from error
     return folder
+
+
+@contextmanager
+def files_being_written(path: Path, *beside: str) -> Iterator[Path]:
+    """`file_being_written` for a file and others that belong to it: all of them, or none.
+
+    Args:
+        path: the file that people name.
+        beside: suffixes of the others, which have its stem.
+
+    Yields:
+        A file of the same name in an empty folder beside `path`; what else is written there is thrown away.
+
+    Raises:
+        OutputError: as `write_bytes`.
+    """
+    folder = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        yield folder / path.name
+        finished = [folder / path.with_suffix(suffix).name for suffix in beside] + [folder / path.name]
+        for file in finished:
+            _reach_the_disk(file)
+        # The named one last: whoever finds it finds the others too.
+        for file in finished:
+            file.replace(path.with_name(file.name))
+    except OSError as error:
+        raise OutputError(
+            f"{path} cannot be written ({error.strerror or error}); choose another place or free some space."
+        ) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -11,7 +11,8 @@ import torch
 
 from segwright.checkpoint import Checkpoint
 from segwright.classes import Classes
-from segwright.export.onnx import export_onnx, made_up_pictures
+from segwright.export.deployable import made_up_pictures
+from segwright.export.onnx import export_onnx
 from segwright.models.catalogue import build
 from segwright.recipe import DataRecipe, Fit, ModelRecipe, Recipe
 
@@ -71,6 +72,12 @@ def make_checkpoint() -> MakeCheckpoint:
 def binary() -> Checkpoint:
     """Two classes, sides that are no multiples of 32, an uneven threshold."""
     return small_checkpoint(size_hw=(72, 88), threshold=0.7)
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Checkpoint:
+    """The network that is exported fastest, for tests that export several times."""
+    return small_checkpoint("UnetClassic", size_hw=(48, 64), threshold=0.7, base_channels=4, padding=1)
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,8 @@ from segwright.engines.onnx import OnnxEngine
 from segwright.engines.pytorch import PyTorchEngine
 from segwright.errors import GateError, ModelError, OutputError
 from segwright.export import onnx as exporter
-from segwright.export.onnx import PLACED_TOLERANCE, TOLERANCE, export_onnx, made_up_pictures, prove
+from segwright.export.deployable import deployed_facts, made_up_pictures
+from segwright.export.onnx import PLACED_TOLERANCE, TOLERANCES, export_onnx, prove
 from segwright.models.catalogue import BUILDERS, SETTINGS
 from segwright.predict.predictor import Predictor
 from tests.export.rtx import builds_an_engine
@@ -114,9 +115,9 @@ def test_a_file_says_that_pictures_are_turned_first(make_checkpoint: MakeCheckpo
 
 
 def test_exporting_twice_gives_the_same_facts_and_proof(binary: Checkpoint, binary_file: Path) -> None:
-    facts = exporter.deployed_facts(binary, any_size=False)
+    facts = deployed_facts(binary, any_size=False)
     assert OnnxEngine(binary_file).facts == facts
-    assert prove(binary_file, binary, facts) < TOLERANCE
+    assert prove(binary_file, binary, facts) < TOLERANCES["fp32"][0]
 
 
 def test_a_file_that_differs_is_never_written(
@@ -170,8 +171,8 @@ def test_u_nets_export(
     """Mirrored borders, cut skips and gates, at a size that is no multiple of 16 and smaller than the valid border."""
     checkpoint = make_checkpoint(model, classes=3, size_hw=(40, 72), base_channels=4, padding=padding)
     path = export_onnx(checkpoint, tmp_path / "m.onnx", any_size=any_size)
-    facts = exporter.deployed_facts(checkpoint, any_size=any_size)
-    assert prove(path, checkpoint, facts) < (PLACED_TOLERANCE[0] if any_size else TOLERANCE)
+    facts = deployed_facts(checkpoint, any_size=any_size)
+    assert prove(path, checkpoint, facts) < (PLACED_TOLERANCE[0] if any_size else TOLERANCES["fp32"][0])
 
 
 @pytest.mark.slow
@@ -186,8 +187,8 @@ def test_every_network_of_the_catalogue_exports_and_builds(
     size_hw = (224, 224) if model == "DPT" else (128, 160)
     checkpoint = make_checkpoint(model, encoder, classes=3, size_hw=size_hw, **narrow)
     path = export_onnx(checkpoint, tmp_path / "m.onnx", any_size=any_size)
-    facts = exporter.deployed_facts(checkpoint, any_size=any_size)
-    assert prove(path, checkpoint, facts) < (PLACED_TOLERANCE[0] if any_size else TOLERANCE)
+    facts = deployed_facts(checkpoint, any_size=any_size)
+    assert prove(path, checkpoint, facts) < (PLACED_TOLERANCE[0] if any_size else TOLERANCES["fp32"][0])
     builds_an_engine(path, size_hw, any_size=any_size)
 
 
@@ -195,4 +196,4 @@ def test_every_network_of_the_catalogue_exports_and_builds(
 def test_a_network_with_frozen_pooling_is_right_at_its_size(make_checkpoint: MakeCheckpoint, tmp_path: Path) -> None:
     checkpoint = make_checkpoint("UPerNet", "resnet18", size_hw=(70, 100), fit="stretch")
     path = export_onnx(checkpoint, tmp_path / "m.onnx", any_size=True)
-    assert prove(path, checkpoint, exporter.deployed_facts(checkpoint, any_size=True)) < 1e-4
+    assert prove(path, checkpoint, deployed_facts(checkpoint, any_size=True)) < 1e-4

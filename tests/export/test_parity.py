@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,8 @@ from segwright.data.sample import Sample
 from segwright.engines.onnx import OnnxEngine
 from segwright.engines.pytorch import PyTorchEngine
 from segwright.errors import DataError, GateError
-from segwright.export import parity as gate
-from segwright.export.onnx import made_up_pictures
-from segwright.export.parity import certificate_path, export_checked, parity
+from segwright.export.deployable import made_up_pictures
+from segwright.export.parity import parity
 from segwright.predict.predictor import Prediction, Predictor
 
 onnx = pytest.importorskip("onnx", reason="the extra segwright[onnx] is not installed")
@@ -98,57 +96,6 @@ def test_networks_that_answer_nan_do_not_agree(binary: Checkpoint, samples: list
     engine = PyTorchEngine(broken, device="cpu")
     with pytest.raises(GateError, match="no number"):
         parity(Predictor(engine), Predictor(engine), samples, DATA, progress=False)
-
-
-@pytest.fixture
-def run(binary: Checkpoint, tmp_path: Path) -> Path:
-    binary.save(tmp_path / "run/best.safetensors")
-    return tmp_path / "run"
-
-
-@pytest.fixture
-def exported(binary_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Exporting itself is tested in test_onnx.py; here its file is ready."""
-    monkeypatch.setattr(gate, "export_onnx", lambda _, out, **__: shutil.copy(binary_file, out))
-
-
-@pytest.mark.usefixtures("exported")
-def test_a_passing_file_carries_its_certificate(run: Path, samples: list[Sample], tmp_path: Path) -> None:
-    out = tmp_path / "models/card.onnx"
-    certificate = export_checked(run, samples, DATA, out, progress=False)
-    assert {p.name for p in out.parent.iterdir()} == {"card.onnx", "card.certificate.json"}
-    beside = json.loads(certificate_path(out).read_text())
-    assert beside == json.loads(json.dumps(certificate.to_dict()))
-    assert beside["sha256"]["card.onnx"] == hashlib.sha256(out.read_bytes()).hexdigest()
-    assert set(beside["sha256"]) == {"card.onnx", "best.safetensors"}
-    inside = json.loads({p.key: p.value for p in onnx.load(out).metadata_props}["certificate"])
-    assert inside["agreement"] == beside["agreement"]
-    assert OnnxEngine(out).facts.size_hw == (72, 88)
-
-
-@pytest.mark.usefixtures("exported")
-@pytest.mark.parametrize("keep_failed", [False, True])
-def test_a_failing_file_is_not_written_and_its_worst_picture_is_shown(
-    run: Path, samples: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep_failed: bool
-) -> None:
-    real = OnnxEngine.probabilities
-    monkeypatch.setattr(OnnxEngine, "probabilities", lambda self, images: np.roll(real(self, images), 2, axis=3))
-    out = tmp_path / "models/card.onnx"
-    with pytest.raises(GateError, match=r"agrees with pytorch on \d+\.\d+ % of the pixels of 3 pictures.*99\.900 %"):
-        export_checked(run, samples, DATA, out, progress=False, keep_failed=keep_failed)
-    left = {p.name for p in out.parent.iterdir()}
-    assert left == {"card.worst.png"} | ({"card.failed.onnx"} if keep_failed else set())
-
-
-@pytest.mark.usefixtures("exported")
-def test_an_older_file_survives_a_failing_export(
-    run: Path, samples: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = tmp_path / "card.onnx"
-    out.write_bytes(b"older")
-    with pytest.raises(GateError):
-        export_checked(run, samples, DATA, out, progress=False, least_agreement=1.1)
-    assert out.read_bytes() == b"older"
 
 
 def test_real_pictures_agree(binary: Checkpoint, binary_file: Path, shared_data: Path) -> None:

@@ -179,7 +179,7 @@ def test_an_engine_of_a_run_is_proven_and_says_how_to_build_it_elsewhere(
     assert "TensorRT 10: trtexec --onnx=binary.onnx --saveEngine=m.engine --minShapes=input_1:1x72x88x3" in said
     assert everything_below(tmp_path) == {"m.engine", "m.engine.json", "m.engine.certificate.json", "timing.cache"}
     certificate = json.loads((tmp_path / "m.engine.certificate.json").read_text())
-    assert (certificate["passed"], certificate["candidate"], certificate["pictures"]) == (True, "tensorrt", 3)
+    assert (certificate["passed"], certificate["candidate"], certificate["pictures"]) == (True, "tensorrt", 12)
 
 
 def test_an_onnx_file_becomes_an_engine_beside_it(

@@ -10,7 +10,7 @@ import pytest
 from segwright.engines.onnx import OnnxEngine
 from segwright.errors import GateError, ModelError
 from segwright.export import web_answer, web_models
-from segwright.export.onnx import made_up_pictures
+from segwright.export.deployable import made_up_pictures
 from tests.export.web import toy_export
 
 

@@ -18,11 +18,18 @@ def export(
     model: Path,
     /,
     *,
-    to: Literal["onnx", "tensorrt"] = "onnx",
+    to: Literal["onnx", "openvino", "torch", "tensorrt"] = "onnx",
+    precision: Literal["fp32", "fp16", "int8"] = "fp32",
     out: Path | None = None,
     data: Path | None = None,
-    precision: Literal["fp32", "fp16"] = "fp32",
     any_size: Annotated[bool, Parameter(negative="")] = False,
+    batch: int = 0,
+    layout: Literal["nhwc", "nchw"] = "nhwc",
+    input_name: str = "input_1",
+    outputs: str = "classes,probabilities",
+    threshold: float | None = None,
+    calibration: Path | None = None,
+    max_drop: float | None = None,
     pictures: int = 64,
     keep_failed: Annotated[bool, Parameter(negative="")] = False,
     classes: Path | None = None,
@@ -37,12 +44,19 @@ def export(
 
     Args:
         model: Run folder or checkpoint; for tensorrt also an exported .onnx file.
-        to: Format.
-        out: The file to write; default model.onnx (model_fp16.onnx, model_any_size.engine ...) beside the checkpoint.
+        to: Format; openvino writes two files, .xml and .bin.
+        precision: What the network computes in; fp16 makes half the file, int8 a quarter.
+        out: The file to write; default beside the checkpoint, model.onnx, model_fp16.onnx, model_openvino.xml and so on.
         data: Pictures for the proof; default the data the run was trained on.
-        precision: What the network computes in; fp16 makes half the file, for GPUs and browsers.
         any_size: Take pictures of any size and resize inside the graph.
-        pictures: Compare this many at most.
+        batch: Pictures in one call; 0 for any number.
+        layout: Channels last, as pictures lie in memory, or first.
+        input_name: What the input is called.
+        outputs: What the file answers with: some of classes, probabilities and logits, with commas.
+        threshold: Least probability that counts as foreground (two classes); default the model's own.
+        calibration: Pictures to measure int8 ranges on; default the data's training pictures.
+        max_drop: Points of mean IoU the file may lose; default 1 for int8, no limit for others.
+        pictures: Compare this many at most, and 32 at least where there are as many.
         keep_failed: Leave a file that failed the proof.
         classes: Class table to use instead of the data's classes.csv.
         shapes: Shapes that a TensorRT engine takes: input_1:1x640x480x3, or MIN..OPT..MAX with three of these; default one picture.
@@ -69,7 +83,17 @@ def export(
         "targets": targets and tuple(target for target in targets.split(",") if target.strip()),
         "library": library,
     }
+    own: dict[str, Any] = {
+        "batch": batch,
+        "layout": layout,
+        "input_name": input_name,
+        "outputs": tuple(name.strip() for name in outputs.split(",") if name.strip()),
+        "threshold": threshold,
+        "calibration": calibration,
+        "max_drop": max_drop,
+    }
     if to == "tensorrt":
+        _refuse_with_engines(own)
         return _export_engine(model, out, settings, common, build=not trtexec)
     only = [
         f"--{name.replace('_', '-')}"
@@ -80,10 +104,31 @@ def export(
         raise UserError(f"{', '.join(only)} is for engines; add --to tensorrt, or leave it out.")
     from segwright.workflows import shipping
 
-    file, certificate = shipping.export_model(model, out, **common)
+    file, certificate = shipping.export_model(model, out, to=to, **common, **own)
     console.print(certificate.sentence(), soft_wrap=True, highlight=False)
     console.print(f"The model lies in {file}", soft_wrap=True, highlight=False)
     return OK
+
+
+FILE_DEFAULTS = {
+    "batch": 0,
+    "layout": "nhwc",
+    "input_name": "input_1",
+    "outputs": ("classes", "probabilities"),
+    "threshold": None,
+    "calibration": None,
+    "max_drop": None,
+}
+"""Of the flags that only files have which are no engines."""
+
+
+def _refuse_with_engines(own: dict[str, Any]) -> None:
+    changed = [f"--{name.replace('_', '-')}" for name, value in own.items() if value != FILE_DEFAULTS[name]]
+    if changed:
+        raise UserError(
+            f"{', '.join(changed)} is not for engines; export an .onnx file so, and build the engine from that: "
+            "segwright export model.onnx --to tensorrt"
+        )
 
 
 def _export_engine(

@@ -22,6 +22,10 @@ def predict(
     device: recipe.Device = "auto",
     threads: int | None = None,
     tile: Annotated[bool, Parameter(negative="")] = False,
+    classes: Path | None = None,
+    size: str | None = None,
+    mean: str | None = None,
+    std: str | None = None,
 ) -> int:
     """Write index mask, colour mask and overlay for each picture.
 
@@ -36,9 +40,14 @@ def predict(
         threads: CPU threads; default the engine's own choice.
         tile: Cut pictures into tiles of the model's size at their own scale; models trained with --patch-size always do.
             TIFFs of more than 50 million pixels are then read and written by rows.
+        classes: Of an .onnx file from elsewhere: a class table, or the names in their order with commas between.
+        size: Of an .onnx file from elsewhere: width x height it is to run at, such as 640x480.
+        mean: Of an .onnx file from elsewhere: mean of the channels after scaling to 0..1, such as 0.485,0.456,0.406.
+        std: Of an .onnx file from elsewhere: standard deviation of the channels likewise.
     """
     from segwright.engines.memory import keep_memory
     from segwright.workflows import predicting
+    from segwright.workflows.describing import described
 
     console = console_of()
     keep_memory()
@@ -51,6 +60,7 @@ def predict(
         device=device,
         threads=threads,
         tile=tile,
+        described=described(model, classes=classes, size=size, mean=mean, std=std),
         console=console,
     )
     shares = ", ".join(f"{name} {100 * share:.1f} %" for name, share in summary.shares.items())

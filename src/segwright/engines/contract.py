@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segwright.classes import Classes
+from segwright.engines.interface import Interface
 from segwright.errors import ModelError, SegwrightError, UserError
 from segwright.recipe import Fit
 
@@ -46,6 +47,8 @@ class ModelFacts:
     tiled: bool = False
     """Whether it was trained on patches: pictures are cut into tiles of `size_hw` at their own scale, and not placed into it."""
     precision: str = "fp32"
+    interface: Interface = field(default_factory=Interface)
+    """How an exported file is spoken to; checkpoints are not files of that kind and keep the default."""
     provenance: dict[str, Any] = field(default_factory=dict)
     """Where it came from: data, licences, versions, scores, date."""
 
@@ -61,6 +64,7 @@ class ModelFacts:
             "any_size": self.any_size,
             "tiled": self.tiled,
             "precision": self.precision,
+            "interface": self.interface.to_dict(),
             "provenance": self.provenance,
         }
 
@@ -83,6 +87,8 @@ class ModelFacts:
                 any_size=bool(raw["any_size"]),
                 tiled=bool(raw.get("tiled", False)),  # files written before there were patches say nothing
                 precision=str(raw["precision"]),
+                # Files written before there was a choice say nothing.
+                interface=Interface.from_dict(raw["interface"]) if "interface" in raw else Interface(),
                 provenance=dict(raw["provenance"]),
             )
             possible = 0 < height <= LARGEST_SIDE and 0 < width <= LARGEST_SIDE and 0.0 <= facts.threshold <= 1.0

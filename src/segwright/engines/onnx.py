@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segwright.engines.contract import METADATA_KEY, ModelFacts, first_line, require_fitting, thread_count
+from segwright.engines.foreign import Described, foreign_facts
+from segwright.engines.interface import Answers, Interface, Kind, in_batches
 from segwright.errors import MissingExtraError, ModelError, UserError
 
 LARGEST_FILE = 2 * 1024**3 - 1
@@ -28,22 +30,31 @@ class OnnxEngine:
     """An exported file, run by ONNX Runtime.
 
     Args:
-        path: an .onnx file written by `segwright export`.
+        path: an .onnx file written by `segwright export`, or one from elsewhere.
         device: "auto" (CUDA where ONNX Runtime has it), "cpu" or "cuda".
         threads: CPU threads; None takes all cores.
         tensorrt: let TensorRT build and run what it can; the first time that takes minutes.
+        described: what the user says about a file from elsewhere.
 
     Raises:
-        ModelError: missing, empty, damaged, not ours, or reaching for other files.
+        ModelError: missing, empty, damaged, neither ours nor described, or reaching for other files.
         MissingExtraError: ONNX Runtime is not installed.
         UserError: CUDA or TensorRT was asked for and is not there.
     """
 
     name = "onnxruntime"
 
-    def __init__(self, path: Path, *, device: str = "auto", threads: int | None = None, tensorrt: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        device: str = "auto",
+        threads: int | None = None,
+        tensorrt: bool = False,
+        described: Described | None = None,
+    ) -> None:
         data = read_model_file(path)
-        self.facts = onnx_facts(data, path)
+        self.facts = onnx_facts(data, path, described)
         try:
             import onnxruntime
         except ImportError as error:
@@ -69,18 +80,21 @@ class OnnxEngine:
             raise UserError(
                 "ONNX Runtime cannot load TensorRT's libraries; install tensorrt, or choose another engine."
             )
-        self._input = _require_signature(self._session, path)
+        _require_signature(self._session, self.facts.interface, path)
 
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See `Engine.probabilities`."""
-        return np.asarray(self._run(["probabilities"], images)[0], np.float32)
+        answers = self._run((self.facts.interface.telling,), images)
+        return self.facts.interface.probabilities(answers, self.facts.classes, images.shape[1:3])
 
     def class_maps(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """See `ClassMapEngine.class_maps`."""
-        return np.asarray(self._run(["classes"], images)[0], np.uint8)
+        if "classes" not in self.facts.interface.outputs:
+            return self.run(images)[0]
+        return self.facts.interface.own_class_maps(self._run(("classes",), images))
 
     def run(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Both outputs of the file.
+        """Both answers of the file; what it does not give is made from what it gives.
 
         Args:
             images: as in `Engine.probabilities`.
@@ -88,19 +102,24 @@ class OnnxEngine:
         Returns:
             class maps (B, h, w) uint8 and probabilities (B, channels, h, w) float32.
         """
-        class_maps, probabilities = self._run(["classes", "probabilities"], images)
-        return np.asarray(class_maps, np.uint8), np.asarray(probabilities, np.float32)
+        answers, facts = self._run(tuple(self.facts.interface.outputs), images), self.facts
+        return facts.interface.both(answers, facts.classes, facts.threshold, images.shape[1:3])
 
-    def _run(self, outputs: list[str], images: NDArray[np.uint8]) -> list[Any]:
+    def _run(self, kinds: tuple[Kind, ...], images: NDArray[np.uint8]) -> Answers:
         require_fitting(images, self.facts)
+        interface = self.facts.interface
+        names = [interface.outputs[kind] for kind in kinds]
+
+        def run(given: NDArray[Any]) -> Answers:
+            return dict(zip(kinds, self._session.run(names, {interface.input_name: given}), strict=True))
+
         try:
-            answers: list[Any] = self._session.run(outputs, {self._input: np.ascontiguousarray(images)})
+            return in_batches(run, interface.fed(images), interface.batch)
         except Exception as error:  # as above
             raise ModelError(
                 f"ONNX Runtime failed on {images.shape[0]} pictures of {images.shape[2]}x{images.shape[1]} "
                 f"({first_line(error)}); try smaller pictures, or export the model again."
             ) from error
-        return answers
 
 
 def read_model_file(path: Path) -> bytes:
@@ -127,15 +146,16 @@ def read_model_file(path: Path) -> bytes:
     return data
 
 
-def onnx_facts(data: bytes, path: Path) -> ModelFacts:
+def onnx_facts(data: bytes, path: Path, described: Described | None = None) -> ModelFacts:
     """The facts in an ONNX file's metadata; the file is parsed, never run.
 
     Args:
         data: the whole file.
         path: its name, for messages.
+        described: what the user says about a file that is not ours.
 
     Raises:
-        ModelError: not ONNX, not ours, damaged, or keeping tensors in other files.
+        ModelError: not ONNX, neither ours nor described, damaged, or keeping tensors in other files.
         MissingExtraError: onnx is not installed.
     """
     try:
@@ -162,9 +182,9 @@ def onnx_facts(data: bytes, path: Path) -> ModelFacts:
         raise ModelError(f"{path} keeps weights in other files, which is refused; export it as one file.")
     text = next((p.value for p in model.metadata_props if p.key == METADATA_KEY), None)
     if text is None:
-        raise ModelError(
-            f"{path} does not carry the facts of a segwright model (classes, size); export one with: segwright export RUN"
-        )
+        return foreign_facts(model, path, described)
+    if described is not None and described.prepares:
+        raise UserError(f"{path} says itself how pictures are prepared; leave --size, --mean and --std out.")
     try:
         if len(text) > LONGEST_METADATA:
             raise ValueError("they are impossibly long")
@@ -177,15 +197,15 @@ def onnx_facts(data: bytes, path: Path) -> ModelFacts:
         raise ModelError(f"{path}: {error}") from error
 
 
-def _require_signature(session: Any, path: Path) -> str:
-    """Name of the input, after checking that the graph takes and gives what our facts promise."""
+def _require_signature(session: Any, interface: Interface, path: Path) -> None:
+    """Refuse a graph that does not take and give what its facts promise."""
     inputs, outputs = session.get_inputs(), {o.name for o in session.get_outputs()}
-    fits = len(inputs) == 1 and inputs[0].type == "tensor(uint8)" and len(inputs[0].shape) == 4
-    if not fits or not {"classes", "probabilities"} <= outputs:
+    kind = "tensor(float)" if interface.floats else "tensor(uint8)"
+    fits = len(inputs) == 1 and inputs[0].type == kind and len(inputs[0].shape) == 4
+    if not fits or inputs[0].name != interface.input_name or not set(interface.outputs.values()) <= outputs:
         raise ModelError(
             f"{path} carries our facts but not our input and outputs; it was changed, export the model again."
         )
-    return str(inputs[0].name)
 
 
 def _providers(device: str, onnxruntime: Any, *, tensorrt: bool = False) -> list[str]:

@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from segwright.engines.contract import Engine
+from segwright.engines.foreign import Described
 from segwright.engines.onnx import OnnxEngine
 from segwright.engines.openvino import OpenVinoEngine
 from segwright.engines.pytorch import PyTorchEngine
 from segwright.engines.tensorrt import TensorRTEngine
 from segwright.engines.tensorrt_note import SUFFIXES
-from segwright.errors import UserError
+from segwright.errors import ModelError, UserError
 
 Open = Callable[[Path, str, int | None], Engine]
 
@@ -48,6 +49,13 @@ def _openvino_as_proven(path: Path, device: str, threads: int | None) -> Engine:
     return OpenVinoEngine(path, device=device, threads=threads, precision="file")
 
 
+def _torch_program(path: Path, device: str, threads: int | None) -> Engine:
+    raise ModelError(
+        f"{path} is a torch.export program; reading one unpickles parts of it and so runs whatever its author put there, which "
+        "segwright does not do. Use the checkpoint or an .onnx file, or call torch.export.load yourself on a file you trust."
+    )
+
+
 def _tensorrt(path: Path, device: str, threads: int | None) -> Engine:
     return TensorRTEngine(path, device=device, threads=threads)
 
@@ -69,12 +77,20 @@ AUTO, FILE = "auto", "file"
 BY_SUFFIX: Mapping[str, Open] = {
     ".onnx": _onnxruntime,
     ".xml": _openvino_as_proven,
+    ".pt2": _torch_program,
     **dict.fromkeys(SUFFIXES, _tensorrt),
 }
 """What opens a file when no engine is named; everything else is a run or a checkpoint, which PyTorch runs."""
 
 
-def open_engine(path: Path, *, engine: str = FILE, device: str = "auto", threads: int | None = None) -> Engine:
+def open_engine(
+    path: Path,
+    *,
+    engine: str = FILE,
+    device: str = "auto",
+    threads: int | None = None,
+    described: Described | None = None,
+) -> Engine:
     """The engine a path or the user asks for.
 
     Args:
@@ -82,6 +98,7 @@ def open_engine(path: Path, *, engine: str = FILE, device: str = "auto", threads
         engine: `FILE` takes the one that belongs to the kind of file; others are named in `ENGINES`.
         device: "auto", "cpu" or "cuda".
         threads: CPU threads; None lets the engine choose.
+        described: what the user says about an .onnx file from elsewhere.
 
     Raises:
         ModelError: nothing usable there.
@@ -89,6 +106,15 @@ def open_engine(path: Path, *, engine: str = FILE, device: str = "auto", threads
         UserError: there is no such engine, it cannot run such a file, or the device is not there.
     """
     suffix = "" if path.is_dir() else path.suffix.lower()
+    if described is not None and suffix == ".onnx" and engine in {FILE, "onnxruntime"}:
+        return OnnxEngine(path, device=device, threads=threads, described=described)
+    if described is not None and suffix == ".onnx" and engine in {"openvino", "openvino-fp32"}:
+        exact = engine == "openvino-fp32"
+        return OpenVinoEngine(
+            path, device=device, threads=threads, precision="fp32" if exact else "fast", described=described
+        )
+    if described is not None and described.prepares:
+        raise UserError(f"{path} says itself how pictures are prepared; leave --size, --mean and --std out.")
     if engine == FILE:
         return BY_SUFFIX.get(suffix, _pytorch)(path, device, threads)
     if engine not in ENGINES:

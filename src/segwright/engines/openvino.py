@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segwright.engines.contract import METADATA_KEY, ModelFacts, first_line, require_fitting, thread_count
+from segwright.engines.foreign import Described
+from segwright.engines.interface import Answers, Interface, Kind, in_batches
 from segwright.engines.onnx import LONGEST_METADATA, onnx_facts, read_model_file
 from segwright.errors import MissingExtraError, ModelError, UserError
 
@@ -30,6 +32,7 @@ class OpenVinoEngine:
         threads: CPU threads; None takes all cores.
         precision: "file" computes FP32 .xml files in FP32 and all others in whatever is fastest here; "fast" and "fp32" do so with
             any file.
+        described: what the user says about an .onnx file from elsewhere.
 
     Raises:
         ModelError: missing, damaged, or not ours.
@@ -40,7 +43,13 @@ class OpenVinoEngine:
     name = "openvino"
 
     def __init__(
-        self, path: Path, *, device: str = "auto", threads: int | None = None, precision: Precision = "file"
+        self,
+        path: Path,
+        *,
+        device: str = "auto",
+        threads: int | None = None,
+        precision: Precision = "file",
+        described: Described | None = None,
     ) -> None:
         openvino = library()
         if device not in {"auto", "cpu"}:
@@ -49,7 +58,7 @@ class OpenVinoEngine:
         try:
             if path.suffix.lower() == ".onnx":
                 data = read_model_file(path)
-                self.facts = onnx_facts(data, path)
+                self.facts = onnx_facts(data, path, described)
                 model = core.read_model(model=data, weights=b"")
             else:
                 model = read_pair(core, path)
@@ -66,33 +75,37 @@ class OpenVinoEngine:
             options["INFERENCE_PRECISION_HINT"] = "f32"
         if threads is not None:
             options["INFERENCE_NUM_THREADS"] = thread_count(threads)
-        _require_signature(model, path)
+        interface = self.facts.interface
+        _require_signature(model, interface, path)
         self._any_batch: Any = None
         self._compile: Any = lambda found: core.compile_model(found, "CPU", options)
         self._read = model
         single = model.clone()
         try:
-            if not self.facts.any_size:
+            if not self.facts.any_size and not interface.batch:
                 # Frames come one by one, and for one known shape the network runs an eighth faster than for any.
-                single.reshape([1, *self.facts.size_hw, 3])
+                single.reshape(interface.shape(1, self.facts.size_hw))
             compiled = self._compile(single)
         except RuntimeError as error:
             raise ModelError(f"{path} cannot be run by OpenVINO ({said(error)}); export it again.") from error
         self.computes_in = str(compiled.get_property("INFERENCE_PRECISION_HINT").to_string())
         self._single = compiled.create_infer_request()
-        if self.facts.any_size:
+        if self.facts.any_size or interface.batch:
             self._any_batch = self._single
 
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See `Engine.probabilities`."""
-        return np.array(self._infer(images)["probabilities"], np.float32)
+        answers = self._infer((self.facts.interface.telling,), images)
+        return self.facts.interface.probabilities(answers, self.facts.classes, images.shape[1:3])
 
     def class_maps(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """See `ClassMapEngine.class_maps`."""
-        return np.array(self._infer(images)["classes"], np.uint8)
+        if "classes" not in self.facts.interface.outputs:
+            return self.run(images)[0]
+        return self.facts.interface.own_class_maps(self._infer(("classes",), images))
 
     def run(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Both outputs of the file.
+        """Both answers of the file; what it does not give is made from what it gives.
 
         Args:
             images: as in `Engine.probabilities`.
@@ -100,17 +113,23 @@ class OpenVinoEngine:
         Returns:
             class maps (B, h, w) uint8 and probabilities (B, channels, h, w) float32.
         """
-        answers = self._infer(images)
-        return np.array(answers["classes"], np.uint8), np.array(answers["probabilities"], np.float32)
+        answers, facts = self._infer(tuple(self.facts.interface.outputs), images), self.facts
+        return facts.interface.both(answers, facts.classes, facts.threshold, images.shape[1:3])
 
-    def _infer(self, images: NDArray[np.uint8]) -> Any:
-        """Views of both outputs, which the next call overwrites."""
+    def _infer(self, kinds: tuple[Kind, ...], images: NDArray[np.uint8]) -> Answers:
         require_fitting(images, self.facts)
-        try:
-            if len(images) != 1 and self._any_batch is None:
+        interface = self.facts.interface
+
+        def run(given: NDArray[Any]) -> Answers:
+            if len(given) != 1 and self._any_batch is None:
                 self._any_batch = self._compile(self._read).create_infer_request()
-            request = self._single if len(images) == 1 else self._any_batch
-            return request.infer({0: np.ascontiguousarray(images)}, share_inputs=True, share_outputs=True)
+            request = self._single if len(given) == 1 else self._any_batch
+            answers = request.infer({0: given}, share_inputs=True, share_outputs=True)
+            # Copies, because the next call writes its answers into the same memory.
+            return {kind: np.array(answers[interface.outputs[kind]]) for kind in kinds}
+
+        try:
+            return in_batches(run, interface.fed(images), interface.batch)
         except RuntimeError as error:
             raise ModelError(
                 f"OpenVINO failed on {images.shape[0]} pictures of {images.shape[2]}x{images.shape[1]} "
@@ -174,10 +193,11 @@ def said(error: RuntimeError) -> str:
     return (telling or [first_line(error)])[-1][:300]
 
 
-def _require_signature(model: Any, path: Path) -> None:
+def _require_signature(model: Any, interface: Interface, path: Path) -> None:
     outputs = {name for output in model.outputs for name in output.names}
-    fits = len(model.inputs) == 1 and model.inputs[0].element_type.to_string() == "u8"
-    if not fits or not {"classes", "probabilities"} <= outputs:
+    kind = "f32" if interface.floats else "u8"
+    fits = len(model.inputs) == 1 and model.inputs[0].element_type.to_string() == kind
+    if not fits or not set(interface.outputs.values()) <= outputs:
         raise ModelError(
             f"{path} carries our facts but not our input and outputs; it was changed, export the model again."
         )

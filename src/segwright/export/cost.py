@@ -22,7 +22,8 @@ from segwright.engines.contract import Engine
 from segwright.engines.opening import open_engine
 from segwright.engines.pytorch import PyTorchEngine
 from segwright.errors import UserError
-from segwright.export.onnx import export_onnx, made_up_pictures
+from segwright.export.deployable import made_up_pictures
+from segwright.export.onnx import export_onnx
 
 SECONDS = 3.0
 """How long a race goes on, at most and about."""

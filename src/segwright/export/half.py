@@ -67,14 +67,14 @@ def halved(model: Any) -> Any:
         ModelError: the marks are not there, a weight is too large, or the body branches.
     """
     import onnx
-    import onnxslim
 
     typed = onnx.shape_inference.infer_shapes(model, strict_mode=True)
     inside = _between_marks(typed.graph)
     _unmark(typed.graph)
     _Halving(typed.graph, inside).convert()
     del typed.graph.value_info[:]  # they still speak of FP32
-    return onnxslim.slim(typed)
+    _drop_unread(typed.graph)
+    return typed
 
 
 def float32_twin(model: Any) -> Any:
@@ -89,7 +89,6 @@ def float32_twin(model: Any) -> Any:
         A new onnx.ModelProto without any FP16.
     """
     import onnx
-    import onnxslim
     from onnx import TensorProto, numpy_helper
 
     twin = onnx.ModelProto()
@@ -97,6 +96,7 @@ def float32_twin(model: Any) -> Any:
     halves = [tensor for tensor in _tensors(twin.graph) if tensor.data_type == TensorProto.FLOAT16]
     if not halves:
         return twin
+    casts = _casts_of_floats(twin)
     del twin.graph.value_info[:]
     for tensor in halves:
         tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), tensor.name))
@@ -104,12 +104,45 @@ def float32_twin(model: Any) -> Any:
         if value.type.tensor_type.elem_type == TensorProto.FLOAT16:
             value.type.tensor_type.elem_type = TensorProto.FLOAT
     for node in twin.graph.node:
+        for place, name in enumerate(node.input):
+            node.input[place] = casts.get(name, name)
         for attribute in node.attribute:
             if node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT16:
                 attribute.i = TensorProto.FLOAT
-    slimmed = onnxslim.slim(twin)  # casts from FP32 to FP32 go away
-    onnx.checker.check_model(slimmed, full_check=True)
-    return slimmed
+    _drop_unread(twin.graph)
+    onnx.checker.check_model(twin, full_check=True)
+    return twin
+
+
+def _casts_of_floats(model: Any) -> dict[str, str]:
+    """Outputs of casts between half and single precision, and what they were cast from in the first place."""
+    import onnx
+    from onnx import TensorProto
+
+    floats = {TensorProto.FLOAT16, TensorProto.FLOAT}
+    graph = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
+    kinds = {value.name: value.type.tensor_type.elem_type for value in (*graph.value_info, *graph.input)}
+    shown = {value.name for value in graph.output}
+    origin: dict[str, str] = {}
+    for node in graph.node:
+        cast = node.op_type == "Cast" and node.attribute[0].i in floats and kinds.get(node.input[0]) in floats
+        if cast and node.output[0] not in shown:
+            origin[node.output[0]] = origin.get(node.input[0], node.input[0])
+    return origin
+
+
+def _drop_unread(graph: Any) -> None:
+    """Take out what nothing reads any more: nodes, and initialisers."""
+    read = {value.name for value in graph.output}
+    kept = []
+    for node in reversed(graph.node):
+        if read & set(node.output):
+            read |= set(node.input)
+            kept.append(node)
+    weights = [tensor for tensor in graph.initializer if tensor.name in read]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(reversed(kept))
+    graph.initializer.extend(weights)
 
 
 def _marks(graph: Any) -> list[tuple[Any, Any]]:

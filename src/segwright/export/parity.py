@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import importlib.metadata
-import json
 import math
 import os
 import platform
@@ -20,22 +19,22 @@ from typing import Any
 
 import numpy as np
 
-from segwright import __version__, checkpoint, metrics
+from segwright import __version__, metrics
 from segwright.classes import Classes
 from segwright.data.sample import Sample, read_image, read_pair
-from segwright.engines.onnx import OnnxEngine
-from segwright.engines.pytorch import PyTorchEngine
 from segwright.errors import DataError, GateError
-from segwright.export.onnx import OPSET, export_onnx, write_facts
-from segwright.outputs import file_being_written, require_writable, write_bytes, write_text
+from segwright.evaluation.intervals import bootstrap
 from segwright.predict.predictor import Prediction, Predictor
-from segwright.render import panel, write_png
+from segwright.render import panel
 
-LEAST_AGREEMENT = {"fp32": 0.999, "fp16": 0.995}
+LEAST_AGREEMENT = {"fp32": 0.999, "fp16": 0.995, "int8": 0.99}
 """Share of pixels on which both must choose the same class, by the precision of the file."""
 
 WORST_ALLOWANCE = 10.0
 """A single picture may disagree on this many times the share that all together may."""
+
+LEAST_FASTER = 1.05
+"""An INT8 file must answer this many times as fast as its FP32 twin: less than that is noise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +60,16 @@ class Certificate:
     reference_miou: float | None
     """Mean IoU against the masks; None without masks."""
     candidate_miou: float | None
+    miou_change: tuple[float, float, float] | None = None
+    """Mean IoU of the candidate less that of the reference: value, and the 95 % interval over the same pictures, low and high.
+    NaN limits are None in JSON: with fewer than five pictures there is no interval."""
+    candidate_interval: tuple[float, float] | None = None
+    """95 % interval of the candidate's mean IoU over pictures, low and high; NaN as above."""
+    precision: str = "fp32"
+    most_drop: float | None = None
+    """Points of mean IoU (0..100) that may be lost; None where only agreement is asked for."""
+    faster: float | None = None
+    """How many times as fast as the same format in FP32, on this machine; None where that is not asked for."""
     sha256: dict[str, str] = field(default_factory=dict)
     """Of the files that were compared, by their names."""
     versions: dict[str, str] = field(default_factory=dict)
@@ -68,23 +77,46 @@ class Certificate:
 
     @property
     def passed(self) -> bool:
-        """Whether all pictures together and the worst one alone agree well enough."""
-        allowed = 1.0 - self.least_agreement
-        return self.agreement >= self.least_agreement and self.worst_agreement >= 1.0 - WORST_ALLOWANCE * allowed
+        """Whether nothing is wrong with the candidate."""
+        return self.failure is None
+
+    @property
+    def failure(self) -> str | None:
+        """What is wrong with the candidate, or None: agreement on all pictures and on the worst one, score, speed."""
+        least_worst = 1.0 - WORST_ALLOWANCE * (1.0 - self.least_agreement)
+        if not self.agreement >= self.least_agreement:
+            return f"{_percent(self.least_agreement)} is asked for"
+        if not self.worst_agreement >= least_worst:
+            return f"{_percent(least_worst)} is asked for on the worst picture"
+        if self.most_drop is not None and self.miou_change is not None:
+            lost = -100.0 * self.miou_change[0]
+            if not lost <= self.most_drop:
+                return f"it loses {lost:.2f} points of mean IoU and may lose {self.most_drop:g}"
+        if self.faster is not None and not self.faster >= LEAST_FASTER:
+            return f"on this machine it runs {self.faster:.2f} times as fast as in FP32, which is no gain"
+        return None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, `passed` among them."""
-        return {"passed": self.passed, **dataclasses.asdict(self)}
+        plain = {"passed": self.passed, **dataclasses.asdict(self)}
+        for name in ("miou_change", "candidate_interval"):
+            if plain[name] is not None:
+                plain[name] = [number if math.isfinite(number) else None for number in plain[name]]
+        return plain
 
     def sentence(self) -> str:
         """The result in one sentence."""
         scores = ""
         if self.reference_miou is not None and self.candidate_miou is not None:
             scores = f"; mean IoU {self.reference_miou:.4f} and {self.candidate_miou:.4f}"
+            if self.miou_change is not None and math.isfinite(self.miou_change[1]):
+                low, high = (100 * limit for limit in self.miou_change[1:])
+                scores += f", a change of {low:+.2f} to {high:+.2f} points with 95 % confidence"
+        speed = f"; {self.faster:.2f} times as fast as FP32" if self.faster is not None else ""
         return (
             f"{self.candidate} agrees with {self.reference} on {_percent(self.agreement)} of the pixels of {self.pictures} pictures "
             f"(worst: {self.worst_key}, {_percent(self.worst_agreement)}; largest difference of a probability "
-            f"{self.largest_difference:.2g}{scores})"
+            f"{self.largest_difference:.2g}{scores}{speed})"
         )
 
 
@@ -95,7 +127,8 @@ def parity(
     data_classes: Classes,
     *,
     limit: int = 64,
-    least_agreement: float = LEAST_AGREEMENT["fp32"],
+    least_agreement: float | None = None,
+    most_drop: float | None = None,
     progress: bool = True,
     files: Sequence[Path] = (),
 ) -> Certificate:
@@ -107,7 +140,8 @@ def parity(
         samples: pictures, with masks where there are some.
         data_classes: how the masks are to be read.
         limit: most pictures to use, taken evenly from all samples.
-        least_agreement: share of equal pixels that `Certificate.passed` asks for.
+        least_agreement: share of equal pixels that `Certificate.passed` asks for; None takes that of the candidate's precision.
+        most_drop: points of mean IoU (0..100) that may be lost; None asks for agreement only.
         progress: show a bar on stderr.
         files: files whose hashes belong into the certificate.
 
@@ -125,7 +159,7 @@ def parity(
     ]
     table = reference.classes.numbers_in(data_classes)
     count = len(reference.classes)
-    counts = np.zeros((2, count, count), np.int64)
+    counts: list[np.ndarray] = []
     agreements: list[float] = []
     pixels = equal = masks = 0
     largest = 0.0
@@ -142,10 +176,10 @@ def parity(
         largest = max(largest, _difference(*answers))
         if truth is not None:
             masks += 1
-            for number, answer in enumerate(answers):
-                counts[number] += metrics.confusion(truth, answer.class_map, count)
+            counts.append(np.stack([metrics.confusion(truth, answer.class_map, count) for answer in answers]))
     worst = int(np.argmin(agreements))
-    scores = [None if math.isnan(score) else float(score) for score in metrics.mean_iou(counts)]
+    scores, change, interval = _scores(counts)
+    precision = candidate.engine.facts.precision
     return Certificate(
         model=reference.engine.facts.name,
         reference=reference.engine.name,
@@ -156,98 +190,48 @@ def parity(
         worst_agreement=agreements[worst],
         worst_key=chosen[worst].key,
         largest_difference=largest,
-        least_agreement=least_agreement,
+        least_agreement=LEAST_AGREEMENT[precision] if least_agreement is None else least_agreement,
         pictures_with_mask=masks,
         reference_miou=scores[0],
         candidate_miou=scores[1],
+        miou_change=change,
+        candidate_interval=interval,
+        precision=precision,
+        most_drop=most_drop,
         sha256={file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files},
         versions=_versions(),
         machine={"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count()},
     )
 
 
-def export_checked(
-    checkpoint_path: Path,
-    samples: Sequence[Sample],
-    data_classes: Classes,
-    out: Path,
-    *,
-    any_size: bool = False,
-    precision: str = "fp32",
-    opset: int = OPSET,
-    limit: int = 64,
-    least_agreement: float | None = None,
-    keep_failed: bool = False,
-    progress: bool = True,
-) -> Certificate:
-    """Export, compare on real pictures, and only then write the file, with its certificate inside and beside it.
+def _scores(
+    counts: list[np.ndarray],
+) -> tuple[list[float | None], tuple[float, float, float] | None, tuple[float, float] | None]:
+    """Mean IoU of both, the change with its interval, and the interval of the candidate.
 
     Args:
-        checkpoint_path: a run folder or .safetensors checkpoint.
-        samples: real pictures, best with masks and not from training.
-        data_classes: how their masks are to be read.
-        out: the .onnx file; its certificate is OUT's name with .certificate.json.
-        any_size: as in `export_onnx`.
-        precision: as in `export_onnx`.
-        opset: as in `export_onnx`.
-        limit: as in `parity`.
-        least_agreement: as in `parity`; None takes that of the precision.
-        keep_failed: write a file that fails all the same, under OUT's name with .failed.onnx.
-        progress: show a bar on stderr.
-
-    Returns:
-        The certificate; `sha256` names the finished file and the checkpoint.
-
-    Raises:
-        GateError: the comparison failed; only a picture of the worst case is left: OUT's name with .worst.png.
-        ModelError, MissingExtraError, OutputError: as `export_onnx`.
-        DataError: as `parity`.
+        counts: of each picture with a mask (2, C, C): reference, candidate.
     """
-    require_writable(out.parent)
-    weights = checkpoint.checkpoint_file(checkpoint_path)
-    trained = checkpoint.load(weights)
-    with file_being_written(out) as partial:
-        export_onnx(trained, partial, any_size=any_size, precision=precision, opset=opset)
-        least_agreement = LEAST_AGREEMENT[precision] if least_agreement is None else least_agreement
-        reference = Predictor(PyTorchEngine(trained))
-        candidate = Predictor(OnnxEngine(partial))
-        certificate = parity(
-            reference, candidate, samples, data_classes, limit=limit, least_agreement=least_agreement, progress=progress
-        )
-        if not certificate.passed:
-            sample = next(s for s in samples if s.key == certificate.worst_key)
-            worst = write_png(out.with_suffix(".worst.png"), _worst_panel(reference, candidate, sample))
-            kept = "no file was written"
-            if keep_failed:
-                failed = write_bytes(out.with_suffix(".failed.onnx"), partial.read_bytes())
-                kept = f"the file was kept as {failed}"
-            raise GateError(
-                f"{certificate.sentence()}, but {_percent(least_agreement)} is asked for; {kept}, look at {worst}."
-            )
-        _put_inside(partial, certificate, candidate.engine.facts)
-        final = hashlib.sha256(partial.read_bytes()).hexdigest()
-    hashes = {out.name: final, weights.name: hashlib.sha256(weights.read_bytes()).hexdigest()}
-    certificate = dataclasses.replace(certificate, sha256=hashes)
-    write_text(certificate_path(out), json.dumps(certificate.to_dict(), indent=2) + "\n")
-    return certificate
+    if not counts:
+        return [None, None], None, None
+    every = np.stack(counts)
+    both = metrics.mean_iou(every.sum(axis=0))
+    if np.isnan(both).any():
+        return [None, None], None, None
+
+    def change(summed: np.ndarray) -> dict[str, np.ndarray]:
+        means = metrics.mean_iou(summed)
+        return {"change": means[..., 1] - means[..., 0], "candidate": means[..., 1]}
+
+    # Paired: the same pictures are drawn again for both, so what is hard about a picture cancels.
+    drawn = bootstrap(every, change)
+    low, high = (float(limit) for limit in drawn["change"])
+    interval = (float(drawn["candidate"][0]), float(drawn["candidate"][1]))
+    return [float(score) for score in both], (float(both[1] - both[0]), low, high), interval
 
 
-def certificate_path(model: Path) -> Path:
-    """Where the certificate of a model file lies: beside it."""
-    return model.with_suffix(".certificate.json")
-
-
-def _put_inside(path: Path, certificate: Certificate, facts: Any) -> None:
-    """Add the certificate to the file's metadata; without hashes, because a file cannot hold its own."""
-    import onnx
-
-    model = onnx.load(path)
-    inside = {key: value for key, value in certificate.to_dict().items() if key != "sha256"}
-    write_facts(model, facts, certificate=json.dumps(inside))
-    path.write_bytes(model.SerializeToString())
-
-
-def _worst_panel(reference: Predictor, candidate: Predictor, sample: Sample) -> np.ndarray:
+def worst_panel(reference: Predictor, candidate: Predictor, sample: Sample) -> np.ndarray:
+    """The picture on which two models differ most, with both answers and where they differ."""
     image = read_image(sample.image)
     return panel(
         image,
@@ -274,7 +258,7 @@ def _difference(one: Prediction, other: Prediction) -> float:
 
 def _versions() -> dict[str, str]:
     found = {"segwright": __version__, "python": platform.python_version()}
-    for name in ("torch", "onnx", "onnxruntime", "numpy"):
+    for name in ("torch", "onnx", "onnxruntime", "openvino", "nncf", "numpy"):
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from segwright.engines.contract import ModelFacts, first_line
 from segwright.engines.onnx import OnnxEngine, read_model_file
 from segwright.errors import GateError, MissingExtraError, ModelError
+from segwright.export.deployable import made_up_pictures
 from segwright.export.half import float32_twin, halved
-from segwright.export.onnx import made_up_pictures
 
 Precision = Literal["fp16", "fp32"]
 

@@ -192,7 +192,7 @@ def load(path: Path | str, *, threshold: float | None = None, tile: bool = False
         path: a run folder, a .safetensors checkpoint, or an .onnx or .xml file.
         threshold: as in `Predictor`.
         tile: as in `Predictor`.
-        options: `engine`, `device` and `threads`, as in `engines.open_engine`.
+        options: `engine`, `device`, `threads` and `described`, as in `engines.open_engine`.
 
     Raises:
         ModelError: nothing usable there.

@@ -19,6 +19,9 @@ from segwright.recipe import Recipe
 EVERYTHING = "all"
 """Name of the split that is every picture with a mask."""
 
+PROOF_PICTURES = 32
+"""An export is proven on at least as many pictures, where there are as many."""
+
 
 def chosen_samples(
     data: Path, split: str, *, classes_csv: Path | None = None, settings: dict[str, Any] | None = None
@@ -55,12 +58,27 @@ def chosen_samples(
 def proof_samples(
     data: Path, *, classes_csv: Path | None = None, settings: dict[str, Any] | None = None
 ) -> tuple[tuple[Sample, ...], Classes]:
-    """Pictures to prove an export on: test, else validation pictures; without masks too when there are no others."""
+    """Pictures to prove an export on: test, else validation pictures, filled up with others where these are few."""
     _, samples, classes = held_out(data, classes_csv=classes_csv, settings=settings)
-    if samples:
+    if len(samples) >= PROOF_PICTURES:
         return samples, classes
     dataset = find_dataset(data, classes_csv=classes_csv)
-    return tuple(s for part in dataset.splits.values() for s in part), dataset.classes
+    # Whether two files agree can be seen on any picture: where few were held out, others fill up.
+    taken = {sample.key for sample in samples}
+    others = [s for part in dataset.splits.values() for s in part if s.key not in taken]
+    others.sort(key=lambda sample: sample.mask is None)
+    return (*samples, *others[: PROOF_PICTURES - len(samples)]), dataset.classes
+
+
+def calibration_samples(
+    data: Path, *, classes_csv: Path | None = None, settings: dict[str, Any] | None = None
+) -> tuple[Sample, ...]:
+    """Pictures to measure INT8 ranges on: those of training, else all there are; masks are not needed."""
+    try:
+        return chosen_samples(data, "train", classes_csv=classes_csv, settings=settings)[0]
+    except DataError:
+        dataset = find_dataset(data, classes_csv=classes_csv)
+        return tuple(s for part in dataset.splits.values() for s in part)
 
 
 def held_out(

@@ -10,6 +10,7 @@ from rich.console import Console
 from segwright.workflows.choosing import chosen_samples, data_of, shown
 
 if TYPE_CHECKING:
+    from segwright.engines.foreign import Described
     from segwright.evaluation.report import Report
 
 
@@ -23,6 +24,7 @@ def evaluate(
     engine: str = "file",
     device: str = "auto",
     tile: bool = False,
+    described: Described | None = None,
     console: Console | None = None,
     extras: dict[str, Any] | None = None,
 ) -> Report:
@@ -37,6 +39,7 @@ def evaluate(
         engine: as in `opening.load`; other engines than the file's own score a little differently.
         device: "auto", "cpu" or "cuda".
         tile: cut pictures into tiles at their own scale; see `Predictor`.
+        described: what is known about an .onnx file from elsewhere.
         console: where progress is shown; None is silent.
         extras: more sections for the page, see `Report.write`.
 
@@ -47,7 +50,7 @@ def evaluate(
     from segwright.workflows.opening import load
 
     data, classes_csv = data_of(model, data, classes_csv)
-    predictor = load(model, engine=engine, device=device, tile=tile)
+    predictor = load(model, engine=engine, device=device, tile=tile, described=described)
     provenance = predictor.engine.facts.provenance
     recipe = provenance.get("recipe", {})
     # Pictures that training cut off as val are no train pictures; in any other data set they are.

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from segwright.engines.foreign import Described
     from segwright.predict.predictor import Predictor
 
 NOT_RACED = frozenset({"pytorch-compiled", "onnxruntime-tensorrt"})
@@ -66,6 +67,7 @@ def load(
     tile: bool = False,
     device: str = "auto",
     threads: int | None = None,
+    described: Described | None = None,
 ) -> Predictor:
     """The predictor of a trained or exported model; `segwright.load`.
 
@@ -77,6 +79,7 @@ def load(
         tile: cut pictures into tiles of the model's size at their own scale, whatever it was trained on.
         device: "auto", "cpu" or "cuda".
         threads: CPU threads; None lets the engine choose.
+        described: what is known about an .onnx file from elsewhere.
 
     Raises:
         ModelError: nothing usable there.
@@ -85,7 +88,7 @@ def load(
     """
     from segwright.predict.predictor import Predictor
 
-    opened = open_model(Path(path), engine=engine, device=device, threads=threads)
+    opened = open_model(Path(path), engine=engine, device=device, threads=threads, described=described)
     return Predictor(opened.engine, threshold=threshold, tile=tile)
 
 
@@ -96,6 +99,7 @@ def open_model(
     device: str = "auto",
     threads: int | None = None,
     pictures: int | None = None,
+    described: Described | None = None,
     console: Console | None = None,
 ) -> Opened:
     """Open a model with an engine by name, or with the fastest.
@@ -106,6 +110,8 @@ def open_model(
         device: as in `open_engine`.
         threads: as in `open_engine`.
         pictures: how many there will be, where that is known: for a few, nothing is exported or measured.
+        described: what is known about an .onnx file from elsewhere; such a file is run by the engine of its kind, unless another is
+            named.
         console: told what takes time, and what was chosen.
 
     Raises:
@@ -114,6 +120,10 @@ def open_model(
     say = _speaker(console)
     if not model.exists():
         raise ModelError(f"{model} does not exist; name a run folder, a .safetensors checkpoint or an exported file.")
+    if described is not None:
+        chosen = FILE if engine == AUTO else engine
+        found = open_engine(model, engine=chosen, device=device, threads=threads, described=described)
+        return Opened(engine=found, name=chosen, file=model, why="described by flags")
     if engine == AUTO:
         opened = _automatic(model, device, threads, pictures, say)
         say(f"Engine: {opened.why}")

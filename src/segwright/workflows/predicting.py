@@ -13,6 +13,7 @@ from segwright.errors import DataError
 from segwright.workflows.choosing import shown
 
 if TYPE_CHECKING:
+    from segwright.engines.foreign import Described
     from segwright.predict.predictor import Predictor
     from segwright.predict.sinks import Summary
 
@@ -27,6 +28,7 @@ def predict_pictures(
     device: str = "auto",
     threads: int | None = None,
     tile: bool = False,
+    described: Described | None = None,
     console: Console | None = None,
 ) -> Summary:
     """Write index mask, colour mask and overlay for every picture of `source`.
@@ -40,6 +42,7 @@ def predict_pictures(
         device: "auto", "cpu" or "cuda".
         threads: CPU threads; None lets the engine choose.
         tile: cut pictures into tiles at their own scale; see `Predictor`.
+        described: what is known about an .onnx file from elsewhere.
         console: where progress is shown; None is silent.
 
     Raises:
@@ -52,7 +55,15 @@ def predict_pictures(
     from segwright.workflows.opening import open_model
 
     samples = find_pictures(source, leave_out=out)
-    opened = open_model(model, engine=engine, device=device, threads=threads, pictures=len(samples), console=console)
+    opened = open_model(
+        model,
+        engine=engine,
+        device=device,
+        threads=threads,
+        pictures=len(samples),
+        described=described,
+        console=console,
+    )
     predictor = Predictor(opened.engine, threshold=threshold, tile=tile)
     others, lines, failures = predict_large_ones(predictor, samples, out)
     if not lines and not failures:

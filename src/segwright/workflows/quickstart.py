@@ -131,7 +131,7 @@ def _overlays(model: Path, samples: tuple[Sample, ...], out: Path, console: Cons
 
 
 def _farewell(console: Console, recipe: Recipe, data: Path, out: Path, file: Path, seconds: float) -> None:
-    from segwright.export.parity import certificate_path
+    from segwright.export.gate import certificate_path
 
     places = {
         "data": data,

@@ -105,6 +105,11 @@ def export_engine(
         )
     engine = out or source.with_suffix(".engine")
     facts, shapes = read_shapes(source, settings.shapes)
+    if facts.interface.layout != "nhwc" or not {"classes", "probabilities"} <= facts.interface.outputs.keys():
+        raise UserError(
+            f"{source} was exported with another layout or other outputs, which engines here do not have; export it with "
+            "--layout nhwc --outputs classes,probabilities, or build it with trtexec."
+        )
     commands = trtexec_commands(
         source.name, engine.name, shapes=shapes, precision=facts.precision, workspace=settings.workspace
     )
