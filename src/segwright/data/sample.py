@@ -190,7 +190,7 @@ def opened(path: Path) -> Iterator[Image.Image]:
                 picture.close()
                 raise PixelLimitError(
                     f"{path} is {width}x{height} pixels, more than the limit of {MOST_PIXELS // 1_000_000} million; "
-                    "cut it into smaller pictures first."
+                    "cut it into smaller pictures first, or predict a TIFF with --tile."
                 )
             with picture:
                 yield picture
@@ -202,7 +202,8 @@ def opened(path: Path) -> Iterator[Image.Image]:
         raise DataError(f"{path} may not be read; give yourself read permission.") from error
     except Image.DecompressionBombError as error:
         raise PixelLimitError(
-            f"{path} has more pixels than the limit of {MOST_PIXELS // 1_000_000} million; cut it into smaller pictures first."
+            f"{path} has more pixels than the limit of {MOST_PIXELS // 1_000_000} million; "
+            "cut it into smaller pictures first, or predict a TIFF with --tile."
         ) from error
     except UnidentifiedImageError as error:
         kind = "is empty (0 bytes)" if stamp(path)[0] == 0 else "is not a picture, whatever its name says"
