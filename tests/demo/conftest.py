@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.demo.site import KINDS, build_site, served
+from segwright.export.web_runtime import web_runtime
+from tests.demo.site import build_site, served
 from tests.demo.visit import CAMERA, FLAGS
 
 TINY = (64, 48)
@@ -35,22 +34,10 @@ def node() -> str:
 
 
 @pytest.fixture(scope="session")
-def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the four files of ONNX Runtime Web."""
+def runtime() -> Path:
+    """The folder of the four files of ONNX Runtime Web, brought once by npm."""
     program("npm")
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "segwright" / "tests-ort-1.30.0"
-    if not cache.is_dir():
-        folder = tmp_path_factory.mktemp("npm")
-        subprocess.run(["npm", "pack", "--silent", "onnxruntime-web@1.30.0"], cwd=folder, check=True)
-        with tarfile.open(next(folder.glob("*.tgz"))) as archive:
-            for kind in KINDS.values():
-                for name in kind.values():
-                    source = archive.extractfile(f"package/dist/{name}")
-                    assert source
-                    (folder / name).write_bytes(source.read())
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(folder, cache)
-    return cache
+    return next(iter(web_runtime().values())).parent
 
 
 @pytest.fixture(scope="session")

@@ -15,13 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from segwright.export.web_runtime import PAIRS, VERSION
 from tests.demo.toys import HW, answer, toy_network
 
 PAGE = Path(__file__).resolve().parents[2] / "demo"
-KINDS = {
-    "wasm": {"module": "ort.wasm.bundle.min.mjs", "binary": "ort-wasm-simd-threaded.wasm"},
-    "webgpu": {"module": "ort.webgpu.bundle.min.mjs", "binary": "ort-wasm-simd-threaded.asyncify.wasm"},
-}
 SEED, PATCH, ROWS, COLUMNS = 7, 16, 16, 12
 
 
@@ -90,7 +87,7 @@ def build_site(
         path.write_bytes(data)
         models[precision] = facts(path, folder)
     files = []
-    for kind in KINDS.values():
+    for kind in PAIRS.values():
         for name in kind.values():
             path = folder / "runtime" / name
             path.hardlink_to(runtime / name)
@@ -108,9 +105,9 @@ def build_site(
         "size": {"width": size_hw[1], "height": size_hw[0]},
         "fit": "crop",
         "runtime": {
-            "version": "1.30.0",
+            "version": VERSION,
             "files": files,
-            **{name: {part: f"runtime/{file}" for part, file in kind.items()} for name, kind in KINDS.items()},
+            **{name: {part: f"runtime/{file}" for part, file in kind.items()} for name, kind in PAIRS.items()},
         },
         "models": models,
         "input": {"name": "input_1", "layout": "nhwc", "type": "uint8", "channels": 3},

@@ -8,6 +8,8 @@ import re
 import subprocess
 from pathlib import Path
 
+from segwright.export.web_runtime import FILES, PACKAGE, VERSION
+
 HERE = Path(__file__).resolve().parent
 DEMO = HERE.parents[1] / "demo"
 SHIPPED = {".html", ".css", ".js", ".svg"}
@@ -46,4 +48,5 @@ def test_every_file_says_what_it_is() -> None:
 
 def test_npm_brings_the_same_runtime() -> None:
     build = json.loads((DEMO / "package.json").read_text(encoding="utf-8"))["scripts"]["build"]
-    assert "onnxruntime-web@1.30.0 " in build
+    assert f"{PACKAGE}@{VERSION} " in build
+    assert all(name in build for name in FILES)
