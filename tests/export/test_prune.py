@@ -125,6 +125,12 @@ def test_a_transformer_keeps_its_encoder() -> None:
     assert answer.startswith("but for the encoder (")
 
 
+def test_an_architecture_that_would_take_hours_is_refused_at_once() -> None:
+    assert prunes(ModelRecipe(model="MAnet", encoder="resnet18")).startswith(
+        "no (MAnet cannot be pruned (its attention"
+    )
+
+
 def test_what_cannot_be_pruned_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     class Stubborn(nn.Module):
         def __init__(self) -> None:

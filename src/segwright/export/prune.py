@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from segwright.errors import MissingExtraError, ModelError, RecipeError
-from segwright.models.catalogue import Network, build
+from segwright.models.catalogue import Network, build, canonical
 from segwright.models.widths import widths_of
 from segwright.recipe import ModelRecipe
 
@@ -28,8 +28,10 @@ ROUND_TO = 8
 LEAST_SHARE = 0.1
 """Smallest share of its channels that a layer is asked to keep."""
 TRACED_SIDE = 32
-"""Side of the picture that the graph is traced with, at least; it decides no width. In larger ones an attention over places
-ties every channel to every place, and finding groups takes minutes instead of seconds."""
+"""Side of the picture that the graph is traced with, at least; it decides no width."""
+
+UNTRACEABLE = {"MAnet": "its attention ties every place of a map to every other, and following that takes hours"}
+"""Architectures that are refused at once, and why."""
 
 ENCODER = "body.encoder"
 """Where smp keeps what reads the picture."""
@@ -72,7 +74,7 @@ def pruned(
     """
     if not 0.0 < share <= 1.0:
         raise RecipeError(f"The share of the channels to keep is above 0 and at most 1, not {share}.")
-    require_library()
+    require_possible(recipe)
     encoder = [layer for name, layer in network.named_modules() if name.startswith(ENCODER)]
     reasons: list[str] = []
     # In the code of a transformer the sizes of its heads are written out; what reads it is pruned all the same.
@@ -242,6 +244,21 @@ def _importance(tp: Any, importance: Importance) -> Any:
         "taylor": tp.importance.GroupTaylorImportance,
     }
     return kinds[importance]()
+
+
+def require_possible(recipe: ModelRecipe) -> None:
+    """Refuse before any work what cannot be pruned here.
+
+    Args:
+        recipe: of the network.
+
+    Raises:
+        MissingExtraError: torch-pruning is not installed.
+        ModelError: an architecture whose ties cannot be followed.
+    """
+    require_library()
+    if reason := UNTRACEABLE.get(canonical(recipe.model)):
+        raise ModelError(f"{recipe.model} cannot be pruned ({reason}); choose another --model.")
 
 
 def require_library() -> Any:

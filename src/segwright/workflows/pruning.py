@@ -160,6 +160,7 @@ def prune_model(
     _refuse_impossible(wishes)
     prune.require_library()
     before = checkpoint.load(model)
+    prune.require_possible(before.recipe.model)
     data, classes_csv = data_of(model, data, classes_csv)
     _refuse_other_classes(before, find_dataset(data, classes_csv=classes_csv).classes, data)
     fine_tuning(before.recipe, wishes, model)  # wrong settings are refused before anything is written
