@@ -111,6 +111,19 @@ def test_a_choice_that_cannot_be_used_is_made_again(run: Path, tmp_path: Path, d
     assert json.loads(choice.read_text(encoding="utf-8"))["engine"] == opened.name
 
 
+@pytest.mark.parametrize("names", [[], ["pytorch"]])
+def test_where_only_one_engine_reads_such_files_nothing_is_measured(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str]
+) -> None:
+    monkeypatch.setattr(opening, "_candidates", lambda model: names)
+    opened = open_model(run)
+    assert isinstance(opened.engine, PyTorchEngine)
+    assert "the only one installed" in opened.why
+    assert not choices(tmp_path)
+    laps, _ = measure(run)
+    assert [lap.agreement for lap in laps] == [1.0]
+
+
 def test_an_engine_by_name_gets_the_exported_file_of_a_run(run: Path) -> None:
     opened = open_model(run, engine="onnxruntime", threads=1)
     assert isinstance(opened.engine, OnnxEngine)

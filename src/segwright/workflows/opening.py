@@ -193,12 +193,12 @@ def _speaker(console: Console | None) -> Say:
 
 def _automatic(model: Path, device: str, threads: int | None, pictures: int | None, say: Say) -> Opened:
     names = _candidates(model)
-    if len(names) == 1:
+    if len(names) < 2:  # none is in the table for files that only one engine reads anyway
         return Opened(
             engine=open_engine(model, device=device, threads=threads),
             name=FILE,
             file=model,
-            why=f"{names[0]}, the only one installed for such a file",
+            why=f"{names[0] if names else 'its own'}, the only one installed for such a file",
         )
     key = _key(model, device, threads)
     if (remembered := _remembered(key, names)) is not None:
@@ -235,7 +235,7 @@ def _race(
     images: tuple[NDArray[np.uint8], ...],
     say: Say,
 ) -> tuple[tuple[Lap, ...], Mapping[str, Engine]]:
-    openers = {name: _opener(model, name, device, threads, say) for name in _candidates(model)}
+    openers = {name: _opener(model, name, device, threads, say) for name in _candidates(model) or [FILE]}
     if not images:
         first = open_engine(model, device=device, threads=threads)
         images = drawn_pictures(first.facts.size_hw)
