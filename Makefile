@@ -1,6 +1,6 @@
 # The two commands: `make quickstart` and `make test`. Everything happens inside .venv.
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test lint types tests slow pages clean
+.PHONY: help setup quickstart demo test lint types tests slow pages clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -27,6 +27,9 @@ $(READY): pyproject.toml constraints.txt
 
 quickstart: $(READY) ## the main job from end to end; DATA=folder for your own pictures, MINUTES=3.3 of training, OUT=new folder
 	$(BIN)/segwright quickstart $(if $(DATA),--data "$(DATA)") $(if $(OUT),--out "$(OUT)") --minutes $(MINUTES)
+
+demo: $(READY) ## the card model live in a web page on this machine; MODEL=run folder or .onnx file of your own, PORT=8000
+	$(BIN)/segwright demo "$(or $(MODEL),train/exported_models/card_segmentation.onnx)" --serve --port $(or $(PORT),8000)
 
 test: lint types tests ## linter, type checker and all tests but the slow ones
 
