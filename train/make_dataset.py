@@ -29,6 +29,8 @@ def main() -> None:
         segwright.mixed_cards(asked.out, count=asked.count, seed=asked.seed, workers=asked.workers, **share)
     except segwright.SegwrightError as error:
         parser.error(str(error))
+    except KeyboardInterrupt:
+        parser.exit(2, "Stopped; nothing was written.\n")
 
 
 if __name__ == "__main__":
