@@ -106,6 +106,7 @@ def test_wrong_requests_are_refused_before_any_work(
     out = tmp_path / "m.engine"
     for settings, said in (
         (BuildSettings(workspace=0), "workspace is a number of MiB"),
+        (BuildSettings(workspace=1 << 50), "workspace is a number of MiB"),
         (BuildSettings(shapes="1x1x1x3"), "takes Nx72x88x3"),
         (BuildSettings(targets=("sm86",)), "--targets is for TensorRT for RTX"),
         (BuildSettings(library="trt"), "There is no TensorRT library"),
@@ -275,6 +276,10 @@ def test_rtx_names_the_nodes_it_refuses(rtx: Any, binary_file: Path, tmp_path: P
 def test_rtx_names_the_gpus_it_can_build_for(rtx: Any, binary_file: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"does not build for 'sm90'; choose from sm\d"):
         build_engine(binary_file, tmp_path / "m.engine", dataclasses.replace(RTX, targets=("sm90",)), progress=False)
+    with pytest.raises(UserError, match="leave --timing-cache out"):
+        build_engine(
+            binary_file, tmp_path / "m.engine", dataclasses.replace(RTX, timing_cache=tmp_path / "t"), progress=False
+        )
 
 
 def test_a_real_engine_without_a_gpu_says_what_is_missing(rtx: Any, binary_file: Path, tmp_path: Path) -> None:

@@ -24,6 +24,9 @@ from segwright.errors import ModelError, OutputError, UserError
 from segwright.export.shapes import chosen_shapes, input_of
 from segwright.outputs import file_being_written, require_writable, write_bytes
 
+LARGEST_WORKSPACE = 1 << 20
+"""MiB; no GPU has a terabyte."""
+
 LARGEST_CACHE = 1 << 30
 """Bytes of a timing cache that are read."""
 
@@ -79,6 +82,8 @@ def build_engine(
     shapes = _shapes(data, facts, settings.shapes)
     require_writable(out.parent)
     cache = None if is_rtx(trt) else settings.timing_cache or out.with_name("timing.cache")
+    if cache is not None:
+        require_writable(cache.parent)
     engine = _built(trt, data, shapes, settings.workspace, targets, cache, onnx_file, progress)
     note = EngineNote(
         facts=facts,
@@ -120,9 +125,13 @@ def require_buildable(settings: BuildSettings) -> tuple[Any, list[tuple[str, Any
         UserError: an impossible setting, or no GPU where the library needs one.
         MissingExtraError: no TensorRT is installed.
     """
-    if settings.workspace < 1:
-        raise UserError(f"The workspace is a number of MiB, 1 or more, not {settings.workspace}; 2048 is usual.")
+    if not 1 <= settings.workspace <= LARGEST_WORKSPACE:
+        raise UserError(
+            f"The workspace is a number of MiB from 1 to {LARGEST_WORKSPACE}, not {settings.workspace}; 2048 is usual."
+        )
     trt = load_tensorrt(settings.library)
+    if is_rtx(trt) and settings.timing_cache is not None:
+        raise UserError("TensorRT for RTX tries no kernels and keeps no timings; leave --timing-cache out.")
     return trt, _targets(trt, settings.targets)
 
 
@@ -173,7 +182,7 @@ def _targets(trt: Any, wanted: Sequence[str]) -> list[tuple[str, Any]]:
                 f"{trt.__name__} {trt.__version__} does not build for {target!r}; choose from {', '.join(sorted(known)).lower()}."
             )
         found.append((name, known[name]))
-    return found
+    return list(dict(found).items())
 
 
 def _built(
