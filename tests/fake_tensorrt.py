@@ -197,21 +197,26 @@ class Context:
         return True
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
-        batch, height, width, _ = self.shape
-        channels = self.engine.outputs["probabilities"].shape[1]
-        return (batch, height, width) if name == "classes" else (batch, channels, height, width)
+        return tuple(self._run(np.zeros(self.shape, self._dtype))[name].shape)
+
+    @property
+    def _dtype(self) -> Any:
+        (given,) = self.engine.inputs.values()
+        return TYPES[given.type][1]
+
+    def _run(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
+        names, (given,) = list(self.engine.outputs), self.engine.inputs
+        return dict(zip(names, self.engine.session.run(names, {given: pixels}), strict=True))
 
     def set_tensor_address(self, name: str, address: int) -> bool:
         self.addresses[name] = address
         return True
 
     def execute_async_v3(self, stream_handle: int) -> bool:
-        count = int(np.prod(self.shape))
-        pixels = np.ctypeslib.as_array((ctypes.c_uint8 * count).from_address(self.addresses["input_1"]))
-        names = list(self.engine.outputs)
-        for name, answer in zip(
-            names, self.engine.session.run(names, {"input_1": pixels.reshape(self.shape)}), strict=True
-        ):
+        (given,) = self.engine.inputs
+        size = int(np.prod(self.shape)) * np.dtype(self._dtype).itemsize
+        data = ctypes.string_at(self.addresses[given], size)
+        for name, answer in self._run(np.frombuffer(data, self._dtype).reshape(self.shape)).items():
             ctypes.memmove(self.addresses[name], np.ascontiguousarray(answer).ctypes.data, answer.nbytes)
         return bool(self.engine.works)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from segwright.engines.interface import Interface
 from segwright.engines.onnx import OnnxEngine
 from segwright.engines.opening import open_engine
 from segwright.engines.tensorrt_note import note_path
@@ -19,7 +21,7 @@ from segwright.export.tensorrt import BuildSettings, build_engine
 from tests.fake_gpu import absent, pretend_gpu
 from tests.test_engines import FACTS, brightness_model, written
 
-pytest.importorskip("onnx", reason="the extra segwright[onnx] is not installed")
+onnx = pytest.importorskip("onnx", reason="the extra segwright[onnx] is not installed")
 
 
 @pytest.fixture
@@ -63,6 +65,34 @@ def test_class_maps_are_bytes(trt: Any, source: Path) -> None:
     assert np.array_equal(class_maps, (probabilities[:, 0] >= 0.5).astype(np.uint8))
 
 
+@pytest.mark.parametrize("floats", [False, True])
+def test_channels_first_and_logits_are_understood(trt: Any, tmp_path: Path, floats: bool) -> None:
+    make, types = onnx.helper, onnx.TensorProto
+    given: list[Any] = ["n", 3, 8, 12]
+    nodes = [
+        make.make_node("Cast", ["image"], ["f"], to=types.FLOAT),
+        make.make_node("ReduceMean", ["f", "axis"], ["out"], keepdims=1),
+    ]
+    graph = make.make_graph(
+        nodes,
+        "first",
+        [make.make_tensor_value_info("image", types.FLOAT if floats else types.UINT8, given)],
+        [make.make_tensor_value_info("out", types.FLOAT, ["n", 1, 8, 12])],
+        [onnx.numpy_helper.from_array(np.array([1]), "axis")],
+    )
+    model = make.make_model(graph, opset_imports=[make.make_opsetid("", 20)], ir_version=10)
+    interface = Interface(input_name="image", layout="nchw", floats=floats, outputs={"logits": "out"})
+    facts = dataclasses.replace(FACTS, interface=interface)
+    model.metadata_props.add(key="segwright", value=json.dumps(facts.to_dict()))
+    source = written(model, tmp_path / "first.onnx")
+    images = pictures(3) // 64
+    engine: Any = open_engine(built(source, "image:1x3x8x12..2x3x8x12"))
+    (class_maps, probabilities), expected = engine.run(images), OnnxEngine(source, device="cpu").run(images)
+    assert np.array_equal(class_maps, expected[0])
+    assert np.array_equal(probabilities, expected[1])
+    assert len(np.unique(probabilities)) > 2
+
+
 def test_sizes_out_of_range_are_refused(trt: Any, three_any_size: Path) -> None:
     engine = open_engine(built(three_any_size, "1x8x8x3..1x32x48x3"))
     assert engine.probabilities(pictures(1, 20, 31)).shape == (1, 1, 20, 31)
@@ -74,8 +104,6 @@ def test_sizes_out_of_range_are_refused(trt: Any, three_any_size: Path) -> None:
 
 @pytest.fixture
 def three_any_size(tmp_path: Path) -> Path:
-    import dataclasses
-
     return written(brightness_model(dataclasses.replace(FACTS, any_size=True)), tmp_path / "any.onnx")
 
 
@@ -138,7 +166,7 @@ def test_a_foreign_engine_is_refused(trt: Any, source: Path) -> None:
     import hashlib
 
     note_path(engine).write_text(json.dumps(raw | {"sha256": hashlib.sha256(changed).hexdigest()}))
-    with pytest.raises(ModelError, match="does not have the input and outputs"):
+    with pytest.raises(ModelError, match="does not have the input and outputs that its facts promise"):
         open_engine(engine)
 
 
@@ -152,7 +180,7 @@ def test_a_failure_on_the_gpu_is_one_sentence(trt: Any, source: Path, monkeypatc
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
     monkeypatch.setattr(torch, "empty", out_of_memory)
-    with pytest.raises(ModelError, match="too little memory for 1 pictures of 12x8"):
+    with pytest.raises(ModelError, match="too little memory for a batch of 1x8x12x3"):
         engine.probabilities(pictures(1))
 
 

@@ -178,7 +178,13 @@ def test_an_engine_of_a_run_is_proven_and_says_how_to_build_it_elsewhere(
     assert "tensorrt agrees with pytorch on " in said
     assert f"The engine lies in {out}" in said
     assert "TensorRT 10: trtexec --onnx=binary.onnx --saveEngine=m.engine --minShapes=input_1:1x72x88x3" in said
-    assert everything_below(tmp_path) == {"m.engine", "m.engine.json", "m.engine.certificate.json", "timing.cache"}
+    assert everything_below(tmp_path) == {
+        "m.engine",
+        "m.engine.json",
+        "m.engine.certificate.json",
+        "m.engine.worst.png",
+        "timing.cache",
+    }
     certificate = json.loads((tmp_path / "m.engine.certificate.json").read_text())
     assert (certificate["passed"], certificate["candidate"], certificate["pictures"]) == (True, "tensorrt", 12)
 
@@ -208,10 +214,15 @@ def test_an_engine_that_differs_is_never_written(
     answer = segwright("export", exported, "--to", "tensorrt", "--out", out, "--data", data)
     assert answer.code == 1
     assert "no engine was written" in answer.err
-    assert everything_below(tmp_path) == {"timing.cache"}
+    assert everything_below(tmp_path) == {"timing.cache", "m.engine.worst.png"}
     answer = segwright("export", exported, "--to", "tensorrt", "--out", out, "--data", data, "--keep-failed")
     assert "it was kept as" in answer.err
-    assert everything_below(tmp_path) == {"timing.cache", "m.failed.engine", "m.failed.engine.json"}
+    assert everything_below(tmp_path) == {
+        "timing.cache",
+        "m.engine.worst.png",
+        "m.failed.engine",
+        "m.failed.engine.json",
+    }
 
 
 def test_what_cannot_be_is_refused_before_the_export(

@@ -69,21 +69,14 @@ def export(
     console = console_of()
     common = {
         "data": data,
-        "any_size": any_size,
-        "precision": precision,
         "keep_failed": keep_failed,
         "limit": pictures,
         "classes_csv": classes,
         "console": console,
     }
-    settings = {
-        "shapes": shapes,
-        "workspace": workspace,
-        "timing_cache": timing_cache,
-        "targets": targets and tuple(target for target in targets.split(",") if target.strip()),
-        "library": library,
-    }
-    own: dict[str, Any] = {
+    asked: dict[str, Any] = {
+        "precision": precision,
+        "any_size": any_size,
         "batch": batch,
         "layout": layout,
         "input_name": input_name,
@@ -92,9 +85,16 @@ def export(
         "calibration": calibration,
         "max_drop": max_drop,
     }
+    settings = {
+        "shapes": shapes,
+        "workspace": workspace,
+        "timing_cache": timing_cache,
+        "targets": targets and tuple(target for target in targets.split(",") if target.strip()),
+        "library": library,
+    }
     if to == "tensorrt":
-        _refuse_with_engines(own)
-        return _export_engine(model, out, settings, common, build=not trtexec)
+        changed = {name: value for name, value in asked.items() if value != DEFAULTS[name]}
+        return _export_engine(model, out, settings, common | changed, build=not trtexec)
     only = [
         f"--{name.replace('_', '-')}"
         for name, value in (settings | {"trtexec": trtexec or None}).items()
@@ -104,13 +104,15 @@ def export(
         raise UserError(f"{', '.join(only)} is for engines; add --to tensorrt, or leave it out.")
     from segwright.workflows import shipping
 
-    file, certificate = shipping.export_model(model, out, to=to, **common, **own)
+    file, certificate = shipping.export_model(model, out, to=to, **common, **asked)
     console.print(certificate.sentence(), soft_wrap=True, highlight=False)
     console.print(f"The model lies in {file}", soft_wrap=True, highlight=False)
     return OK
 
 
-FILE_DEFAULTS = {
+DEFAULTS = {
+    "precision": "fp32",
+    "any_size": False,
     "batch": 0,
     "layout": "nhwc",
     "input_name": "input_1",
@@ -119,29 +121,20 @@ FILE_DEFAULTS = {
     "calibration": None,
     "max_drop": None,
 }
-"""Of the flags that only files have which are no engines."""
-
-
-def _refuse_with_engines(own: dict[str, Any]) -> None:
-    changed = [f"--{name.replace('_', '-')}" for name, value in own.items() if value != FILE_DEFAULTS[name]]
-    if changed:
-        raise UserError(
-            f"{', '.join(changed)} is not for engines; export an .onnx file so, and build the engine from that: "
-            "segwright export model.onnx --to tensorrt"
-        )
+"""Of the flags that say what an exported file is like; an .onnx file that becomes an engine has them behind it."""
 
 
 def _export_engine(
-    model: Path, out: Path | None, settings: dict[str, Any], common: dict[str, Any], *, build: bool
+    model: Path, out: Path | None, settings: dict[str, Any], options: dict[str, Any], *, build: bool
 ) -> int:
     """`--to tensorrt`."""
     from segwright.export.tensorrt import BuildSettings
     from segwright.workflows.tensorrt import export_engine
 
     chosen = BuildSettings(**{name: value for name, value in settings.items() if value is not None})
-    made = export_engine(model, out, chosen, build=build, **common)
+    made = export_engine(model, out, chosen, build=build, **options)
     for line in _said(made):
-        common["console"].print(line, soft_wrap=True, highlight=False, markup=False)
+        options["console"].print(line, soft_wrap=True, highlight=False, markup=False)
     return OK
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segwright.engines.contract import first_line, require_fitting, thread_count
+from segwright.engines.interface import Answers, Interface
 from segwright.engines.onnx import read_model_file
 from segwright.engines.tensorrt_library import gpu_here, listener, load_tensorrt, said
 from segwright.engines.tensorrt_note import EngineNote, read_note
@@ -56,7 +57,8 @@ class TensorRTEngine:
                 f"{path} {_why(note, trt)} ({said(self._listener.errors)}); build it again on this machine."
             )
         self._engine, self._context = engine, engine.create_execution_context()
-        self._input, self._outputs = _require_signature(engine, trt, path)
+        self._outputs = _require_signature(engine, trt, note.facts.interface, path)
+        self._input = note.facts.interface.input_name
         least, _, most = (tuple(shape) for shape in engine.get_tensor_profile_shape(self._input, 0))
         self._least, self._most = least, most
         self._stream: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
@@ -67,7 +69,7 @@ class TensorRTEngine:
         return self.run(images)[1]
 
     def run(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Both outputs of the file.
+        """Both answers of the file; what it does not give is made from what it gives.
 
         Args:
             images: as in `Engine.probabilities`.
@@ -76,16 +78,18 @@ class TensorRTEngine:
             class maps (B, h, w) uint8 and probabilities (B, channels, h, w) float32.
         """
         require_fitting(images, self.facts)
-        self._require_in_range(images.shape)
-        most = self._most[0]
+        interface, most = self.facts.interface, self._most[0]
+        given = interface.fed(images)
+        self._require_in_range(given.shape)
         with self._lock:
-            parts = [self._batch(images[start : start + most]) for start in range(0, len(images), most)]
-        class_maps, probabilities = (
-            np.concatenate([part[name] for part in parts]) for name in ("classes", "probabilities")
-        )
-        return class_maps.astype(np.uint8, copy=False), probabilities.astype(np.float32, copy=False)
+            parts = [self._batch(given[start : start + most]) for start in range(0, len(given), most)]
+        answers: Answers = {
+            kind: np.concatenate([part[name] for part in parts]) for kind, name in interface.outputs.items()
+        }
+        probabilities = interface.probabilities(answers, self.facts.classes, images.shape[1:3])
+        return interface.class_maps(answers, probabilities, self.facts.classes, self.facts.threshold), probabilities
 
-    def _batch(self, images: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+    def _batch(self, images: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Outputs by name for a batch of at most `most` pictures; a batch below the least is filled up and cut back."""
         import torch
 
@@ -109,9 +113,9 @@ class TensorRTEngine:
                 # To the host on the same stream, so after the network; this waits for it.
                 return {name: answer.cpu().numpy()[:count] for name, answer in answers.items()}
         except torch.cuda.OutOfMemoryError as error:
+            batch = "x".join(str(side) for side in images.shape)
             raise ModelError(
-                f"The GPU has too little memory for {images.shape[0]} pictures of {images.shape[2]}x{images.shape[1]} "
-                f"({first_line(error)}); give fewer at a time."
+                f"The GPU has too little memory for a batch of {batch} ({first_line(error)}); give fewer pictures at a time."
             ) from error
 
     def _require_in_range(self, shape: tuple[int, ...]) -> None:
@@ -120,9 +124,10 @@ class TensorRTEngine:
             raise UserError("There are no pictures in this batch; give one or more.")
         if all(low <= side <= high for low, side, high in zip(self._least[1:], shape[1:], self._most[1:], strict=True)):
             return
-        least, most = (f"{sides[2]}x{sides[1]}" for sides in (self._least, self._most))
+        first = 1 if self.facts.interface.layout == "nhwc" else 2
+        least, given, most = (f"{sides[first + 1]}x{sides[first]}" for sides in (self._least, shape, self._most))
         raise UserError(
-            f"This engine was built for pictures from {least} to {most}, not for {shape[2]}x{shape[1]}; build one with other --shapes."
+            f"This engine was built for pictures from {least} to {most}, not for {given}; build one with other --shapes."
         )
 
 
@@ -140,8 +145,8 @@ def _require_gpu(path: Path, device: str) -> None:
         )
 
 
-def _require_signature(engine: Any, trt: Any, path: Path) -> tuple[str, dict[str, Any]]:
-    """Name of the input, and the outputs with their PyTorch types, after checking that they are what our files have."""
+def _require_signature(engine: Any, trt: Any, interface: Interface, path: Path) -> dict[str, Any]:
+    """PyTorch types of the outputs by their names, after checking that the engine takes and gives what its facts promise."""
     import torch
 
     types = {
@@ -154,15 +159,13 @@ def _require_signature(engine: Any, trt: Any, path: Path) -> tuple[str, dict[str
     names = [engine.get_tensor_name(number) for number in range(engine.num_io_tensors)]
     inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
     outputs = {name: types.get(engine.get_tensor_dtype(name).name) for name in names if name not in inputs}
-    fits = len(inputs) == 1 and engine.get_tensor_dtype(inputs[0]).name == "UINT8"
-    fits = (
-        fits and len(tuple(engine.get_tensor_shape(inputs[0]))) == 4 and {"classes", "probabilities"} <= outputs.keys()
-    )
-    if not fits or None in outputs.values():
+    fits = inputs == [interface.input_name] and len(tuple(engine.get_tensor_shape(inputs[0]))) == 4
+    fits = fits and engine.get_tensor_dtype(inputs[0]).name == ("FLOAT" if interface.floats else "UINT8")
+    if not fits or None in outputs.values() or not set(interface.outputs.values()) <= outputs.keys():
         raise ModelError(
-            f"{path} does not have the input and outputs of a segwright model; build it from a segwright .onnx file."
+            f"{path} does not have the input and outputs that its facts promise; build it again from its .onnx file."
         )
-    return inputs[0], outputs
+    return outputs
 
 
 def _why(note: EngineNote, trt: Any) -> str:

@@ -53,6 +53,7 @@ def export_checked(
     limit: int = 64,
     least_agreement: float | None = None,
     most_drop: float | None = None,
+    runs_here: bool = True,
     keep_failed: bool = False,
     progress: bool = True,
 ) -> Certificate:
@@ -68,6 +69,7 @@ def export_checked(
         limit: compare this many pictures at most, and `LEAST_PICTURES` at least.
         least_agreement: share of equal pixels; None takes that of the precision.
         most_drop: points of mean IoU (0..100) that may be lost; None is `MOST_DROP` for INT8, and no limit for others.
+        runs_here: an INT8 file must be faster than FP32 on this machine; False for one that another is built from.
         keep_failed: write a file that fails all the same, under OUT's name with .failed before its suffix.
         progress: show a bar on stderr.
 
@@ -102,7 +104,7 @@ def export_checked(
             most_drop=MOST_DROP if most_drop is None and int8 else most_drop,
             progress=progress,
         )
-        if int8 and certificate.passed:
+        if int8 and runs_here and certificate.passed:
             certificate = dataclasses.replace(
                 certificate, faster=_faster(candidate.engine, trained, request, form, partial, samples)
             )

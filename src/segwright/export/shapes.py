@@ -10,7 +10,7 @@ from segwright.errors import UserError
 
 LARGEST_BATCH = 1024
 
-FORM = "write --shapes NAME:BATCHxHEIGHTxWIDTHx3, or NAME:MIN..OPT..MAX with three of these"
+FORM = "write --shapes NAME:BATCHxHEIGHTxWIDTHx3 (in the order of the file), or NAME:MIN..OPT..MAX with three of these"
 
 
 def input_of(model: Any) -> tuple[str, tuple[int | None, ...]]:
@@ -60,17 +60,30 @@ def written(shape: Shape) -> str:
     return "x".join(str(side) for side in shape)
 
 
+def free_shape(facts: ModelFacts) -> tuple[int | None, ...]:
+    """The input's shape in a file with these facts; None where any number is taken."""
+    height, width = (None, None) if facts.any_size else facts.size_hw
+    batch = facts.interface.batch or None
+    return (batch, height, width, 3) if facts.interface.layout == "nhwc" else (batch, 3, height, width)
+
+
 def _usual(name: str, free: tuple[int | None, ...], facts: ModelFacts) -> Shapes:
     height, width = facts.size_hw
-    one = tuple(side or usual for side, usual in zip(free, (1, height, width, 3), strict=True))
+    last = facts.interface.layout == "nhwc"
+
+    def shape(times: int) -> Shape:
+        sides = (height * times, width * times)
+        usual = (1, *sides, 3) if last else (1, 3, *sides)
+        return tuple(side or asked for side, asked in zip(free, usual, strict=True))
+
     if facts.any_size:
         # Kernels are chosen for the sizes that are named; guessed limits would refuse pictures, or cost speed on all.
-        example = "..".join(written((1, height * n, width * n, 3)) for n in (1, 2, 4))
+        example = "..".join(written(shape(times)) for times in (1, 2, 4))
         raise UserError(
             "An any-size engine has to know the smallest, the usual and the largest picture; "
             f"give --shapes {name}:{example}, for example, or export without --any-size."
         )
-    return Shapes(name=name, least=one, best=one, most=one)
+    return Shapes(name=name, least=shape(1), best=shape(1), most=shape(1))
 
 
 def _shape(part: str, text: str) -> Shape:

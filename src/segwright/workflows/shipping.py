@@ -25,6 +25,7 @@ def export_model(
     limit: int = 64,
     max_drop: float | None = None,
     classes_csv: Path | None = None,
+    runs_here: bool = True,
     console: Console | None = None,
     **asked: Any,
 ) -> tuple[Path, Certificate]:
@@ -39,6 +40,7 @@ def export_model(
         limit: pictures to compare at most, and 32 at least where there are as many.
         max_drop: points of mean IoU (0..100) that the file may lose; None is 1 for INT8, and no limit for others.
         classes_csv: class table to use instead of the data's own.
+        runs_here: an INT8 file must be faster than FP32 on this machine; False for one that another is built from.
         console: where progress is shown; None is silent.
         asked: fields of `ExportRequest`: to, precision, any_size, batch, layout, input_name, outputs, threshold, opset.
 
@@ -67,6 +69,7 @@ def export_model(
         request,
         calibration=_calibration(request.precision, calibration or data, classes_csv, settings),
         most_drop=max_drop,
+        runs_here=runs_here,
         keep_failed=keep_failed,
         limit=limit,
         progress=shown(console),

@@ -6,12 +6,15 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 
 from segwright.errors import GateError, MissingExtraError, UserError
 from segwright.outputs import write_text
+from segwright.render import write_png
 from segwright.workflows.choosing import data_of, proof_samples, shown
 from segwright.workflows.shipping import export_model
 
@@ -43,12 +46,11 @@ def export_engine(
     *,
     build: bool = True,
     data: Path | None = None,
-    any_size: bool = False,
-    precision: str = "fp32",
     keep_failed: bool = False,
     limit: int = 64,
     classes_csv: Path | None = None,
     console: Console | None = None,
+    **asked: Any,
 ) -> EngineExport:
     """Export to a TensorRT engine, by way of an ONNX file that stays.
 
@@ -58,12 +60,11 @@ def export_engine(
         settings: how to build; None takes the defaults.
         build: False stops at the ONNX file and the commands.
         data: as in `export_model`.
-        any_size: as in `export_model`.
-        precision: as in `export_model`.
         keep_failed: as in `export_model`.
         limit: as in `export_model`.
         classes_csv: as in `export_model`.
         console: as in `export_model`.
+        asked: what else `export_model` takes, for the ONNX file.
 
     Raises:
         GateError: the ONNX file or the engine differs from the model; it was removed.
@@ -73,14 +74,16 @@ def export_engine(
     from segwright.engines.contract import ModelFacts
     from segwright.engines.tensorrt_library import gpu_here
     from segwright.engines.tensorrt_note import note_path
-    from segwright.export.shapes import chosen_shapes
+    from segwright.export.request import ExportRequest
+    from segwright.export.shapes import chosen_shapes, free_shape
     from segwright.export.tensorrt import BuildSettings, build_engine, read_shapes, require_engine_name
     from segwright.export.trtexec import trtexec_commands
 
     settings = settings or BuildSettings()
     given = model.suffix.lower() == ".onnx"
-    if given and (any_size or precision != "fp32"):
-        raise UserError(f"{model} is exported already; leave --precision and --any-size out, or name the run instead.")
+    if given and asked:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in asked)
+        raise UserError(f"{model} is exported already; leave {flags} out, or name the run instead.")
     # What can be refused at once is refused before the minutes that an export takes.
     if out is not None:
         require_engine_name(out)
@@ -89,27 +92,22 @@ def export_engine(
     if given:
         source, onnx_certificate = model, None
     else:
-        facts = dataclasses.replace(ModelFacts.of(checkpoint.load(model)), any_size=any_size)
-        free = (None, None, None, 3) if any_size else (None, *facts.size_hw, 3)
-        chosen_shapes(settings.shapes, "input_1", free, facts)
+        request = {name: value for name, value in asked.items() if name not in {"calibration", "max_drop"}}
+        facts = ExportRequest(**request).applied(ModelFacts.of(checkpoint.load(model)))
+        chosen_shapes(settings.shapes, facts.interface.input_name, free_shape(facts), facts)
         source, onnx_certificate = export_model(
             model,
             out and out.with_suffix(".onnx"),
             data=data,
-            any_size=any_size,
-            precision=precision,
             keep_failed=keep_failed,
             limit=limit,
             classes_csv=classes_csv,
+            runs_here=False,
             console=console,
+            **asked,
         )
     engine = out or source.with_suffix(".engine")
     facts, shapes = read_shapes(source, settings.shapes)
-    if facts.interface.layout != "nhwc" or not {"classes", "probabilities"} <= facts.interface.outputs.keys():
-        raise UserError(
-            f"{source} was exported with another layout or other outputs, which engines here do not have; export it with "
-            "--layout nhwc --outputs classes,probabilities, or build it with trtexec."
-        )
     commands = trtexec_commands(
         source.name, engine.name, shapes=shapes, precision=facts.precision, workspace=settings.workspace
     )
@@ -121,8 +119,9 @@ def export_engine(
     proofs: list[Certificate] = []
 
     def prove(fresh: Path) -> None:
-        certificate = _compared(model, source, fresh, data, classes_csv, limit, console)
-        if certificate.passed:
+        certificate, worst = _compared(model, source, fresh, data, classes_csv, limit, console)
+        picture = write_png(engine.with_name(f"{engine.name}.worst.png"), worst)
+        if certificate.failure is None:
             proofs.append(certificate)
             return
         kept = "no engine was written"
@@ -130,7 +129,7 @@ def export_engine(
             failed = engine.with_suffix(f".failed{engine.suffix}")
             note_path(fresh).replace(note_path(failed))
             kept = f"it was kept as {fresh.replace(failed)}"
-        raise GateError(f"{certificate.sentence()}, but {certificate.least_agreement:.1%} is asked for; {kept}.")
+        raise GateError(f"{certificate.sentence()}, but {certificate.failure}; {kept}, look at {picture}.")
 
     # An engine for named GPUs need not run on this one; an ONNX file alone brings no pictures.
     provable = gpu_here() and not settings.targets and (not given or data is not None)
@@ -161,24 +160,27 @@ def _compared(
     classes_csv: Path | None,
     limit: int,
     console: Console | None,
-) -> Certificate:
-    """The engine against the checkpoint, or against the ONNX file where that is all there is."""
+) -> tuple[Certificate, NDArray[np.uint8]]:
+    """The engine, and the picture on which it differs most, against the checkpoint, or against the ONNX file where that is all there is."""
     from segwright.engines.opening import open_engine
-    from segwright.export.parity import LEAST_AGREEMENT, parity
+    from segwright.export.gate import LEAST_PICTURES, MOST_DROP
+    from segwright.export.parity import parity, worst_panel
     from segwright.predict.predictor import Predictor
 
-    reference, candidate = Predictor(open_engine(model, device="cpu")), Predictor(open_engine(engine))
+    candidate = Predictor(open_engine(engine))
+    reference = Predictor(open_engine(model, device="cpu"), threshold=candidate.threshold)
     settings = reference.engine.facts.provenance.get("recipe")
     data, classes_csv = data_of(model, data, classes_csv)
     samples, classes = proof_samples(data, classes_csv=classes_csv, settings=settings)
-    least = LEAST_AGREEMENT.get(candidate.engine.facts.precision, min(LEAST_AGREEMENT.values()))
-    return parity(
+    certificate = parity(
         reference,
         candidate,
         samples,
         classes,
-        limit=limit,
-        least_agreement=least,
+        limit=max(limit, LEAST_PICTURES),
+        most_drop=MOST_DROP if candidate.engine.facts.precision == "int8" else None,
         progress=shown(console),
         files=(source, engine),
     )
+    worst = next(sample for sample in samples if sample.key == certificate.worst_key)
+    return certificate, worst_panel(reference, candidate, worst)
