@@ -63,6 +63,7 @@ def test_class_maps_are_bytes(trt: Any, source: Path) -> None:
     class_maps, probabilities = engine.run(pictures(2))
     assert (class_maps.shape, class_maps.dtype) == ((2, 8, 12), np.uint8)
     assert np.array_equal(class_maps, (probabilities[:, 0] >= 0.5).astype(np.uint8))
+    assert np.array_equal(class_maps, engine.class_maps(pictures(2)))
 
 
 @pytest.mark.parametrize("floats", [False, True])

@@ -97,5 +97,7 @@ def test_its_python_programs_run(binary: Checkpoint, binary_file: Path, tmp_path
 
 def test_trtexec_names_shapes_only_where_they_are_open(binary: Checkpoint) -> None:
     free = trtexec(Path("m.onnx"), deployed_facts(binary))
-    assert "--optShapes=input_1:1x72x88x3" in free
-    assert "Shapes" not in trtexec(Path("m.onnx"), deployed_facts(binary, batch=1))
+    assert "--shapes=input_1:1x72x88x3" in free
+    assert "--stronglyTyped  # TensorRT 10" in free
+    assert "--shapes=input_1:1x3x72x88" in trtexec(Path("m.onnx"), deployed_facts(binary, layout="nchw", any_size=True))
+    assert "hapes" not in trtexec(Path("m.onnx"), deployed_facts(binary, batch=1))

@@ -8,9 +8,10 @@ import pytest
 
 from segwright.classes import Classes
 from segwright.engines.contract import ModelFacts
+from segwright.engines.interface import Interface
 from segwright.engines.tensorrt_note import Shapes
 from segwright.errors import UserError
-from segwright.export.shapes import chosen_shapes
+from segwright.export.shapes import chosen_shapes, free_shape
 from segwright.export.trtexec import VERSIONS, trtexec_command, trtexec_commands
 
 FACTS = ModelFacts(name="m", classes=Classes(names=("background", "card")), size_hw=(640, 480), fit="pad")
@@ -73,6 +74,18 @@ def test_trtexec_lines_differ_by_version() -> None:
         10: f"{start} --memPoolSize=workspace:2048 --stronglyTyped",
         11: f"{start} --memPoolSize=workspace:2048",
     }
+
+
+def test_trtexec_takes_no_shapes_for_a_file_that_leaves_none_open() -> None:
+    line = trtexec_command(11, "m.onnx", "m.engine", shapes=None, precision="fp32", workspace=1)
+    assert line == "trtexec --onnx=m.onnx --saveEngine=m.engine --memPoolSize=workspace:1"
+
+
+def test_files_with_another_interface() -> None:
+    first = dataclasses.replace(FACTS, interface=Interface(input_name="pixels", layout="nchw", batch=2))
+    assert free_shape(first) == (2, 3, 640, 480)
+    shapes = chosen_shapes("", "pixels", free_shape(first), first)
+    assert (shapes.name, shapes.best, shapes.fixed) == ("pixels", (2, 3, 640, 480), True)
 
 
 def test_trtexec_lines_of_ranges_and_odd_names() -> None:

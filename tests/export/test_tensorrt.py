@@ -225,6 +225,18 @@ def test_an_engine_that_differs_is_never_written(
     }
 
 
+def test_the_onnx_file_is_what_was_asked_for_and_need_not_be_fast_here(
+    run: Path, binary_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr(journey, "export_model", lambda *_, **how: (binary_file, asked.update(how)))
+    succeeded(
+        "export", run, "--to", "tensorrt", "--trtexec", "--precision", "int8", "--threshold", "0.4", "--max-drop", "2"
+    )
+    named = {key: asked[key] for key in ("precision", "threshold", "max_drop", "runs_here")}
+    assert named == {"precision": "int8", "threshold": 0.4, "max_drop": 2.0, "runs_here": False}
+
+
 def test_what_cannot_be_is_refused_before_the_export(
     run: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segwright.engines.contract import first_line, require_fitting, thread_count
-from segwright.engines.interface import Answers, Interface
+from segwright.engines.interface import Answers, Interface, Kind
 from segwright.engines.onnx import read_model_file
 from segwright.engines.tensorrt_library import gpu_here, listener, load_tensorrt, said
 from segwright.engines.tensorrt_note import EngineNote, read_note
@@ -59,14 +59,20 @@ class TensorRTEngine:
         self._engine, self._context = engine, engine.create_execution_context()
         self._outputs = _require_signature(engine, trt, note.facts.interface, path)
         self._input = note.facts.interface.input_name
-        least, _, most = (tuple(shape) for shape in engine.get_tensor_profile_shape(self._input, 0))
-        self._least, self._most = least, most
+        self._least, self._most = _range(engine, self._input)
         self._stream: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         self._lock = threading.Lock()  # one context runs one batch at a time
 
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See `Engine.probabilities`; batches larger than the engine takes are run in parts."""
-        return self.run(images)[1]
+        answers = self._answers((self.facts.interface.telling,), images)
+        return self.facts.interface.probabilities(answers, self.facts.classes, images.shape[1:3])
+
+    def class_maps(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """See `ClassMapEngine.class_maps`."""
+        if "classes" not in self.facts.interface.outputs:
+            return self.run(images)[0]
+        return self.facts.interface.own_class_maps(self._answers(("classes",), images))
 
     def run(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """Both answers of the file; what it does not give is made from what it gives.
@@ -77,20 +83,24 @@ class TensorRTEngine:
         Returns:
             class maps (B, h, w) uint8 and probabilities (B, channels, h, w) float32.
         """
+        answers, facts = self._answers(tuple(self.facts.interface.outputs), images), self.facts
+        return facts.interface.both(answers, facts.classes, facts.threshold, images.shape[1:3])
+
+    def _answers(self, kinds: tuple[Kind, ...], images: NDArray[np.uint8]) -> Answers:
+        """Some of the outputs, by kind; only these are brought to the host."""
         require_fitting(images, self.facts)
         interface, most = self.facts.interface, self._most[0]
+        names = {kind: interface.outputs[kind] for kind in kinds}
         given = interface.fed(images)
         self._require_in_range(given.shape)
         with self._lock:
-            parts = [self._batch(given[start : start + most]) for start in range(0, len(given), most)]
-        answers: Answers = {
-            kind: np.concatenate([part[name] for part in parts]) for kind, name in interface.outputs.items()
-        }
-        probabilities = interface.probabilities(answers, self.facts.classes, images.shape[1:3])
-        return interface.class_maps(answers, probabilities, self.facts.classes, self.facts.threshold), probabilities
+            parts = [
+                self._batch(given[start : start + most], set(names.values())) for start in range(0, len(given), most)
+            ]
+        return {kind: np.concatenate([part[name] for part in parts]) for kind, name in names.items()}
 
-    def _batch(self, images: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Outputs by name for a batch of at most `most` pictures; a batch below the least is filled up and cut back."""
+    def _batch(self, images: NDArray[Any], wanted: set[str]) -> dict[str, NDArray[Any]]:
+        """Wanted outputs by name for a batch of at most `most` pictures; one below the least is filled up and cut back."""
         import torch
 
         count = len(images)
@@ -111,7 +121,7 @@ class TensorRTEngine:
                         f"TensorRT failed ({said(self._listener.errors)}); build the engine again on this machine."
                     )
                 # To the host on the same stream, so after the network; this waits for it.
-                return {name: answer.cpu().numpy()[:count] for name, answer in answers.items()}
+                return {name: answers[name].cpu().numpy()[:count] for name in wanted}
         except torch.cuda.OutOfMemoryError as error:
             batch = "x".join(str(side) for side in images.shape)
             raise ModelError(
@@ -166,6 +176,15 @@ def _require_signature(engine: Any, trt: Any, interface: Interface, path: Path) 
             f"{path} does not have the input and outputs that its facts promise; build it again from its .onnx file."
         )
     return outputs
+
+
+def _range(engine: Any, name: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Least and most shape of the input; an engine without open sides has no range but its shape."""
+    shape = tuple(engine.get_tensor_shape(name))
+    if -1 not in shape:
+        return shape, shape
+    least, _, most = (tuple(shape) for shape in engine.get_tensor_profile_shape(name, 0))
+    return least, most
 
 
 def _why(note: EngineNote, trt: Any) -> str:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from segwright.engines.contract import ModelFacts
 from segwright.export.request import ExportRequest
+from segwright.export.shapes import free_shape, usual_shapes
+from segwright.export.trtexec import WORKSPACE, trtexec_commands
 
 LOADED = """from pathlib import Path
 
@@ -126,16 +128,13 @@ def examples(out: Path, facts: ModelFacts, request: ExportRequest) -> list[str]:
 
 
 def trtexec(out: Path, facts: ModelFacts) -> str:
-    """The command that makes a TensorRT engine of a file and times it."""
-    height, width = facts.size_hw
-    first = facts.interface.layout == "nchw"
-    name, open_batch = facts.interface.input_name, not facts.interface.batch
-    command = f"trtexec --onnx={out.name} --saveEngine={out.stem}.engine"
-    if not open_batch and not facts.any_size:
-        return command + "\n"
-    batch = facts.interface.batch or 1
-    shape = f"{batch}x3x{height}x{width}" if first else f"{batch}x{height}x{width}x3"
-    return f"{command} --minShapes={name}:{shape} --optShapes={name}:{shape} --maxShapes={name}:{shape}\n"
+    """The commands that make a TensorRT engine of a file, by version; of an any-size file, for pictures of the network's size."""
+    free = free_shape(facts)
+    shapes = usual_shapes(free, facts) if None in free else None
+    commands = trtexec_commands(
+        out.name, f"{out.stem}.engine", shapes=shapes, precision=facts.precision, workspace=WORKSPACE
+    )
+    return "".join(f"{command}  # TensorRT {major}\n" for major, command in commands.items())
 
 
 def _block(language: str, code: str) -> list[str]:

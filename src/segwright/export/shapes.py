@@ -37,7 +37,7 @@ def chosen_shapes(text: str, name: str, free: tuple[int | None, ...], facts: Mod
         UserError: not of the form, another input, a shape that the file cannot take, or none where one has to be given.
     """
     if not text.strip():
-        return _usual(name, free, facts)
+        return _usual(free, facts)
     named, _, ranges = text.strip().rpartition(":")
     if "," in text:
         raise UserError(f"--shapes {text} names several inputs, and the model has one, {name}; {FORM}.")
@@ -67,23 +67,29 @@ def free_shape(facts: ModelFacts) -> tuple[int | None, ...]:
     return (batch, height, width, 3) if facts.interface.layout == "nhwc" else (batch, 3, height, width)
 
 
-def _usual(name: str, free: tuple[int | None, ...], facts: ModelFacts) -> Shapes:
-    height, width = facts.size_hw
-    last = facts.interface.layout == "nhwc"
+def usual_shapes(free: tuple[int | None, ...], facts: ModelFacts, times: int = 1) -> Shapes:
+    """One picture at a time, of so many times the model's size where the size is open.
 
-    def shape(times: int) -> Shape:
-        sides = (height * times, width * times)
-        usual = (1, *sides, 3) if last else (1, 3, *sides)
-        return tuple(side or asked for side, asked in zip(free, usual, strict=True))
+    Args:
+        free: as `free_shape`.
+        facts: the model's.
+        times: for any-size files.
+    """
+    sides = tuple(side * times for side in facts.size_hw)
+    usual = (1, *sides, 3) if facts.interface.layout == "nhwc" else (1, 3, *sides)
+    shape = tuple(side or asked for side, asked in zip(free, usual, strict=True))
+    return Shapes(name=facts.interface.input_name, least=shape, best=shape, most=shape)
 
+
+def _usual(free: tuple[int | None, ...], facts: ModelFacts) -> Shapes:
     if facts.any_size:
         # Kernels are chosen for the sizes that are named; guessed limits would refuse pictures, or cost speed on all.
-        example = "..".join(written(shape(times)) for times in (1, 2, 4))
+        example = "..".join(written(usual_shapes(free, facts, times).best) for times in (1, 2, 4))
         raise UserError(
             "An any-size engine has to know the smallest, the usual and the largest picture; "
-            f"give --shapes {name}:{example}, for example, or export without --any-size."
+            f"give --shapes {facts.interface.input_name}:{example}, for example, or export without --any-size."
         )
-    return Shapes(name=name, least=shape(1), best=shape(1), most=shape(1))
+    return usual_shapes(free, facts)
 
 
 def _shape(part: str, text: str) -> Shape:

@@ -22,6 +22,7 @@ from segwright.engines.tensorrt_library import gpu_here, is_rtx, listener, load_
 from segwright.engines.tensorrt_note import SUFFIXES, EngineNote, Shapes, note_path, write_note
 from segwright.errors import ModelError, OutputError, UserError
 from segwright.export.shapes import chosen_shapes, input_of
+from segwright.export.trtexec import WORKSPACE
 from segwright.outputs import file_being_written, require_writable, write_bytes
 
 LARGEST_WORKSPACE = 1 << 20
@@ -37,7 +38,7 @@ class BuildSettings:
 
     shapes: str = ""
     """As `shapes.py` reads it; empty for one picture at a time at the model's size."""
-    workspace: int = 2048
+    workspace: int = WORKSPACE
     """Most memory that a layer may use for itself while it runs, in MiB."""
     targets: tuple[str, ...] = ()
     """Compute capabilities, such as sm86 (TensorRT for RTX only); empty for what the library takes by itself."""

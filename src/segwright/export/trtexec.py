@@ -14,12 +14,15 @@ from segwright.export.shapes import written
 VERSIONS = (8, 10, 11)
 """Major versions that differ from each other."""
 
+WORKSPACE = 2048
+"""MiB, unless told otherwise."""
+
 WEAK = {"fp32": [], "fp16": ["--fp16"], "int8": ["--int8"]}
 """What TensorRT 8 has to be allowed, by the precision of the file."""
 
 
 def trtexec_command(
-    major: int, onnx: str, engine: str, *, shapes: Shapes, precision: str, workspace: int, timing_cache: str = ""
+    major: int, onnx: str, engine: str, *, shapes: Shapes | None, precision: str, workspace: int, timing_cache: str = ""
 ) -> str:
     """One line, to be run in the folder of the ONNX file.
 
@@ -27,15 +30,15 @@ def trtexec_command(
         major: one of `VERSIONS`.
         onnx: name of the file.
         engine: name of the file to be written.
-        shapes: which the engine should take.
+        shapes: which the engine should take; None for a file that leaves nothing open, with which trtexec takes none.
         precision: of the ONNX file: fp32, fp16 or int8.
         workspace: most memory for a layer's scratch space, in MiB.
         timing_cache: name of a timing cache file; empty for none.
     """
     words = ["trtexec", f"--onnx={onnx}", f"--saveEngine={engine}"]
-    if shapes.fixed:
+    if shapes is not None and shapes.fixed:
         words.append(f"--shapes={shapes.name}:{written(shapes.best)}")
-    else:
+    elif shapes is not None:
         for flag, shape in (("minShapes", shapes.least), ("optShapes", shapes.best), ("maxShapes", shapes.most)):
             words.append(f"--{flag}={shapes.name}:{written(shape)}")
     words.append(f"--workspace={workspace}" if major < 10 else f"--memPoolSize=workspace:{workspace}")
@@ -48,7 +51,9 @@ def trtexec_command(
     return shlex.join(words)
 
 
-def trtexec_commands(onnx: str, engine: str, *, shapes: Shapes, precision: str, workspace: int) -> dict[int, str]:
+def trtexec_commands(
+    onnx: str, engine: str, *, shapes: Shapes | None, precision: str, workspace: int
+) -> dict[int, str]:
     """`trtexec_command` of every major version."""
     return {
         major: trtexec_command(major, onnx, engine, shapes=shapes, precision=precision, workspace=workspace)

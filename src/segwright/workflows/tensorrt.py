@@ -109,7 +109,11 @@ def export_engine(
     engine = out or source.with_suffix(".engine")
     facts, shapes = read_shapes(source, settings.shapes)
     commands = trtexec_commands(
-        source.name, engine.name, shapes=shapes, precision=facts.precision, workspace=settings.workspace
+        source.name,
+        engine.name,
+        shapes=shapes if None in free_shape(facts) else None,
+        precision=facts.precision,
+        workspace=settings.workspace,
     )
     made = EngineExport(
         onnx=source, engine=None, onnx_certificate=onnx_certificate, certificate=None, commands=commands
