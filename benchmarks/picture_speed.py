@@ -1,10 +1,14 @@
 """One picture: each engine against PyTorch in inference mode, and our preparation and finishing against the usual lines.
 
+python benchmarks/picture_speed.py                   what is around the network
 python benchmarks/picture_speed.py RUN PICTURES      a trained run (LR-ASPP large), and a folder of pictures for the agreement
 
-CPU time of the process, two threads, rivals in turn in one process; the median of all rounds. Network: from uint8 pixels of the model's
+CPU time of the process, rivals in turn in one process; the median of all rounds. Network: from uint8 pixels of the model's
 own size to the class map where the engine computes. Around it: what a loop of a camera does before and after, once as it is usually
 written, once as segwright does it, for two and for twelve classes, without any network.
+
+With more than one thread the machine must be quiet: where others hold a core, threads that wait for each other by spinning count as CPU
+time.
 """
 
 from __future__ import annotations
@@ -19,7 +23,6 @@ from typing import Any
 import cv2
 import numpy as np
 import tables
-import torch
 
 from segwright.checkpoint import load as load_checkpoint
 from segwright.classes import Classes
@@ -34,7 +37,6 @@ from segwright.preprocess import place_image
 from segwright.render import overlay
 from segwright.workflows.opening import exported
 
-THREADS = 2
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 
 
@@ -54,6 +56,8 @@ def in_turn(rivals: dict[str, Callable[[], Any]], rounds: int) -> dict[str, floa
 
 def naive_network(checkpoint: Any) -> Callable[[np.ndarray], np.ndarray]:
     """The network as most scripts run it: float planes in, softmax or sigmoid and argmax in PyTorch."""
+    import torch  # after segwright, which keeps its threads from spinning
+
     network = checkpoint.network().eval()
     classes = checkpoint.classes
 
@@ -68,14 +72,14 @@ def naive_network(checkpoint: Any) -> Callable[[np.ndarray], np.ndarray]:
     return run
 
 
-def networks(run: Path, pictures: Path, rounds: int, count: int) -> None:
+def networks(run: Path, pictures: Path, rounds: int, count: int, threads: int) -> None:
     """Table of engines."""
     checkpoint = load_checkpoint(run)
     naive = naive_network(checkpoint)
     file = exported(run)
-    engines: dict[str, Engine] = {"pytorch": open_engine(run, threads=THREADS)}
+    engines: dict[str, Engine] = {"pytorch": open_engine(run, threads=threads)}
     for name in ("onnxruntime", "openvino-fp32", "openvino"):
-        engines[name] = open_engine(file, engine=name, threads=THREADS)
+        engines[name] = open_engine(file, engine=name, threads=threads)
     facts = engines["pytorch"].facts
     samples = find_pictures(pictures)
     chosen = [samples[i] for i in np.linspace(0, len(samples) - 1, min(count, len(samples))).round().astype(int)]
@@ -96,7 +100,7 @@ def networks(run: Path, pictures: Path, rounds: int, count: int) -> None:
     has = [flag for flag in ("avx512_bf16", "amx_bf16") if flag in text]
     height, width = facts.size_hw
     words = (
-        f"{facts.name}, trained, {len(facts.classes)} classes, {width}x{height}, {THREADS} threads, {rounds} rounds in turn, CPU "
+        f"{facts.name}, trained, {len(facts.classes)} classes, {width}x{height}, {threads} threads, {rounds} rounds in turn, CPU "
         f"milliseconds of the process. Same class: share of pixels of {len(images)} pictures. "
         f"The processor has {' and '.join(has) or 'no bfloat16'}."
     )
@@ -199,13 +203,14 @@ def main() -> None:
     parser.add_argument("run", type=Path, nargs="?")
     parser.add_argument("pictures", type=Path, nargs="?")
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--count", type=int, default=12, help="pictures for the agreement")
     arguments = parser.parse_args()
     keep_memory()
-    around(arguments.rounds)
-    if arguments.run and arguments.pictures:
-        torch.set_num_threads(THREADS)
-        networks(arguments.run, arguments.pictures, arguments.rounds, arguments.count)
+    if not arguments.run:
+        around(arguments.rounds)
+    elif arguments.pictures:
+        networks(arguments.run, arguments.pictures, arguments.rounds, arguments.count, arguments.threads)
 
 
 if __name__ == "__main__":
