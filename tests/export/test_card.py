@@ -46,6 +46,7 @@ def test_it_says_what_a_stranger_needs(binary: Checkpoint, tmp_path: Path) -> No
         "| 1 | card | #00ffff |",
         "A pixel is card where its probability is 0.7 or more.",
         "Mean IoU of this file on 40 pictures with masks: 0.909 (95 % interval over pictures 0.880 to 0.930).",
+        "training pictures filled up",
         "agrees with pytorch on 99.990 %",
         "Weights and data: cards: Apache-2.0.",
         "onnxruntime_cxx_api.h",

@@ -156,7 +156,8 @@ def _scores(facts: ModelFacts, certificate: Certificate) -> list[str]:
             interval = f" (95 % interval over pictures {low:.3f} to {high:.3f})"
         lines.append(
             f"- Mean IoU of this file on {certificate.pictures_with_mask} pictures with masks: "
-            f"{certificate.candidate_miou:.3f}{interval}."
+            f"{certificate.candidate_miou:.3f}{interval}. Where fewer than 32 were held out, training pictures filled up: this shows "
+            "what the export kept, and `segwright evaluate` how good the model is."
         )
     kept = facts.provenance.get("scores")
     if isinstance(kept, dict) and isinstance(kept.get("miou"), float) and math.isfinite(kept["miou"]):
