@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import re
 import resource
 import tempfile
 import time
@@ -198,7 +199,7 @@ def known() -> dict[tuple[str, str], dict[str, Any]]:
 
 def unbuildable(steps: dict[str, str]) -> bool:
     """Whether there is no such network at all."""
-    return "cannot be built" in steps.get("exports", "")
+    return any("cannot be built" in answer for answer in steps.values())
 
 
 def untried(step: str, steps: dict[str, str]) -> bool:
@@ -209,21 +210,34 @@ def untried(step: str, steps: dict[str, str]) -> bool:
 
 def write_table() -> None:
     """results/catalogue.md."""
-    found, rows, reasons = known(), [], []
+    found, rows = known(), []
+    reasons: dict[str, int] = {}
+
+    def why(answer: str) -> str:
+        """The number of a reason; equal ones share it."""
+        reason = answer
+        while (inner := re.search(r"\((.*)\)", reason)) and re.match(r"no |but |.*cannot be (built|pruned)", reason):
+            reason = inner[1]
+        reason = reason.removeprefix("no: ").rstrip(".")
+        return f"({reasons.setdefault(reason, len(reasons) + 1)})"
+
     for model, encoder in combinations():
-        entry = found.get((model, encoder))
+        steps = found.get((model, encoder), {"steps": {}})["steps"]
         cells = []
-        for step in STEPS:
-            answer = (entry or {"steps": {}})["steps"].get(step)
+        if unbuildable(steps):
+            reason = next(answer for answer in steps.values() if "cannot be built" in answer)
+            cells = [f"no such network {why(reason)}"] + ["-"] * (len(STEPS) - 1)
+        for step in () if cells else STEPS:
+            answer = steps.get(step)
             if answer is None:
-                cells.append("-" if entry is not None and untried(step, entry["steps"]) else "not run")
+                cells.append("-" if steps and untried(step, steps) else "not run")
             elif answer == "yes":
                 cells.append("yes")
             else:
-                reasons.append(f"{len(reasons) + 1}. {model} {encoder} {STEPS[step]}: {answer.removeprefix('no: ')}")
-                cells.append(f"{'no' if answer.startswith('no') else 'partly'} ({len(reasons)})")
-        rows.append([f"{model}", encoder or "its own", *cells])
+                cells.append(f"{'no' if answer.startswith('no') else 'all but the encoder'} {why(answer)}")
+        rows.append([model, encoder or "its own", *cells])
     whole = sum("not run" not in row for row in rows)
+    print(f"complete: {whole} of {len(rows)}")
     file = tables.write(
         "catalogue",
         "What can be shipped",
@@ -236,7 +250,8 @@ def write_table() -> None:
         rows,
     )
     if reasons:
-        file.write_text(file.read_text(encoding="utf-8") + "\n" + "\n".join(reasons) + "\n", encoding="utf-8")
+        lines = "\n".join(f"{number}. {reason}" for reason, number in reasons.items())
+        file.write_text(f"{file.read_text(encoding='utf-8')}\n{lines}\n", encoding="utf-8")
 
 
 def warm_up() -> None:
@@ -267,7 +282,8 @@ def main() -> None:
             continue
         entry = known().get((model, encoder), {"steps": {}})["steps"]
         # All but pruning is one piece of work around one traced graph.
-        missing = tuple(STEPS)[:-1] if "exports" not in entry or set(given.again) - {"prunes"} else ()
+        wanted = "exports" not in entry or set(given.again) - {"prunes"}
+        missing = tuple(STEPS)[:-1] if wanted and not unbuildable(entry) else ()
         if not unbuildable(entry) and ("prunes" not in entry or "prunes" in given.again):
             missing = (*missing, "prunes")
         missing = tuple(step for step in missing if step not in given.skip)
