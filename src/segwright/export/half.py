@@ -251,7 +251,8 @@ class _Halving:
                 continue
             self.halves.add(name)
             if kept:
-                node.output[place] = f"{name}_single"
+                # Whoever wants this value in FP32 takes what was computed, not the rounded one cast up again.
+                node.output[place] = self.made[name, self.single] = f"{name}_single"
                 self.nodes.append(onnx.helper.make_node("Cast", [node.output[place]], [name], to=self.half))
 
     def _feed(self, node: Any, kind: int, places: range) -> None:
