@@ -5,7 +5,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # What is installed besides segwright; tensorrt-rtx (proprietary licence of NVIDIA) makes the tests build real engines.
-EXTRAS ?= onnx,openvino,prune,tiff,dev
+EXTRAS ?= onnx,openvino,prune,tiff,video,window,dev
 comma := ,
 READY := .venv/.ready-$(subst $(comma),-,$(EXTRAS))
 MINUTES ?= 3.3

@@ -25,6 +25,7 @@ def pytest_configure() -> None:
     """Continuous integration sets SEGWRIGHT_NO_SKIPS: there, a test left out for want of a library is a failure."""
     if os.environ.get("SEGWRIGHT_NO_SKIPS"):
         wanted = (
+            "av",
             "imagecodecs",
             "nncf",
             "onnx",
@@ -32,6 +33,7 @@ def pytest_configure() -> None:
             "onnxscript",
             "onnxslim",
             "openvino",
+            "pygame",
             "tensorrt_rtx",
             "tifffile",
         )

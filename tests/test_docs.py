@@ -28,6 +28,7 @@ from PIL import Image
 from segwright import __all__ as public_names
 from segwright.cli import main
 from tests.tiny import draw_pair, make_dataset
+from tests.video import write_video
 
 ROOT = Path(__file__).resolve().parents[1]
 TOUR = ROOT / "README.md"
@@ -41,6 +42,7 @@ SUBSTITUTIONS = {
     "--count 400": "--count 12 --width 96 --height 128 --workers 1",
     "train/exported_models": str(ROOT / "train" / "exported_models"),
     "minutes=10,": "epochs=1, batch_size=2, panels=1, width=64, height=64,",
+    " clip.mp4 ": " clip.mp4 --engine file ",
     "np.zeros((480, 640, 3)": "np.zeros((48, 64, 3)",
 }
 """What the pages say -> what is run here, so that a page takes seconds."""
@@ -177,6 +179,9 @@ def test_page_runs(path: Path, toured: Path, tmp_path: Path) -> None:
         pytest.skip("npm, which brings the runtime of the browser demo, is not installed")
     for name in ("DATA", "PICTURES", "runs"):
         shutil.copytree(toured / name, tmp_path / name)
+    if path.name == "live.md":
+        write_video(tmp_path / "clip.mp4", 20)
+        (tmp_path / "colours.csv").write_text("1,255,80,0\n", encoding="utf-8")
     with contextlib.chdir(tmp_path), libraries_may_warn():
         run_page(path)
 

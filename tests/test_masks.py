@@ -3,13 +3,22 @@ from __future__ import annotations
 import io
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from segwright.classes import IGNORED, Classes
-from segwright.masks import UNOWNED, class_map_from_raw, from_colours, grey_only, ignore_unowned, to_colours
+from segwright.masks import (
+    UNOWNED,
+    class_map_from_raw,
+    from_colours,
+    grey_only,
+    ignore_unowned,
+    polygons,
+    to_colours,
+)
 
 SHAPES = hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12)
 
@@ -94,3 +103,48 @@ def test_grey_only() -> None:
     assert grey_only(grey)
     grey[1, 1, 2] = 8
     assert not grey_only(grey)
+
+
+def inside(points: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    """Which pixel centres lie inside a polygon, by the even-odd rule."""
+    height, width = size_hw
+    x, y = points[:, 0], points[:, 1]
+    after_x, after_y = np.roll(x, -1), np.roll(y, -1)
+    answer = np.zeros(size_hw, bool)
+    for row in range(height):
+        middle = row + 0.5
+        crosses = (y > middle) != (after_y > middle)
+        share = (middle - y[crosses]) / (after_y[crosses] - y[crosses])
+        at = x[crosses] + share * (after_x[crosses] - x[crosses])
+        answer[row] = (at[:, None] < np.arange(width)[None] + 0.5).sum(axis=0) % 2 == 1
+    return answer
+
+
+@given(st.integers(0, 100_000), st.integers(1, 12), st.integers(1, 12), st.sampled_from([0.3, 0.5, 0.8, 0.95]))
+def test_exact_polygons_say_what_the_mask_says(seed: int, height: int, width: int, filled: float) -> None:
+    mask = np.random.default_rng(seed).random((height, width)) < filled
+    found = polygons(mask, tolerance=0)
+    drawn = np.zeros((height, width), int)
+    for polygon in found:
+        drawn += inside(polygon.points, (height, width))
+        x, y = polygon.points.T.astype(float)
+        assert abs((x * np.roll(y, -1) - np.roll(x, -1) * y).sum()) / 2 == pytest.approx(polygon.area)
+    assert np.array_equal(drawn, mask)
+    assert [polygon.area for polygon in found] == sorted((polygon.area for polygon in found), reverse=True)
+
+
+def test_simplified_polygons_are_short_and_close() -> None:
+    rows, columns = np.mgrid[:200, :300]
+    mask = (np.hypot(rows - 100, columns - 150) < 80) & (np.hypot(rows - 100, columns - 130) > 30)
+    (polygon,) = polygons(mask)
+    assert len(polygon.points) < 90
+    drawn = inside(polygon.points, mask.shape)
+    assert (drawn & mask).sum() / (drawn | mask).sum() > 0.98
+    assert polygon.area == mask.sum()
+    assert polygon.box_xywh == (71, 21, 159, 159)
+    (outer,) = polygons(mask, most=1, holes=False)
+    assert (inside(outer.points, mask.shape) & ~mask).sum() > 2000
+
+
+def test_nothing_has_no_polygons() -> None:
+    assert polygons(np.zeros((5, 6), np.uint8)) == []

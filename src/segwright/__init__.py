@@ -34,11 +34,13 @@ _HOMES = {
     "evaluate": "segwright.workflows.measuring",
     "export_model": "segwright.workflows.shipping",
     "find_dataset": "segwright.data.layouts",
+    "frames": "segwright.predict.feed",
     "load": "segwright.workflows.opening",
     "mixed_cards": "segwright.data.card_photos",
     "named_recipe": "segwright.recipe",
     "pack": "segwright.workflows.data",
     "predict_pictures": "segwright.workflows.predicting",
+    "predict_sources": "segwright.workflows.predicting",
     "prune_model": "segwright.workflows.pruning",
     "quickstart": "segwright.workflows.quickstart",
     "read_image": "segwright.data.sample",
@@ -63,6 +65,7 @@ if TYPE_CHECKING:
     from segwright.errors import SegwrightError as SegwrightError
     from segwright.errors import UserError as UserError
     from segwright.evaluation.report import Report as Report
+    from segwright.predict.feed import frames as frames
     from segwright.predict.predictor import Prediction as Prediction
     from segwright.predict.predictor import Predictor as Predictor
     from segwright.recipe import Recipe as Recipe
@@ -74,6 +77,7 @@ if TYPE_CHECKING:
     from segwright.workflows.measuring import evaluate as evaluate
     from segwright.workflows.opening import load as load
     from segwright.workflows.predicting import predict_pictures as predict_pictures
+    from segwright.workflows.predicting import predict_sources as predict_sources
     from segwright.workflows.pruning import prune_model as prune_model
     from segwright.workflows.shipping import export_model as export_model
     from segwright.workflows.showing import build_demo as build_demo

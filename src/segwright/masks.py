@@ -1,9 +1,11 @@
-"""One mask in every notation: what lies on disk (index, black-and-white, colour) to class numbers, and back to pictures.
+"""One mask in every notation: what lies on disk (index, black-and-white, colour) to class numbers, and back; polygons.
 
 All class maps are (H, W) uint8 with 255 for ignored pixels.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -91,3 +93,107 @@ def ignore_unowned(class_map: np.ndarray) -> np.ndarray:
     if not unowned.any():
         return class_map
     return np.where(unowned, np.uint8(IGNORED), class_map)
+
+
+class Polygon(NamedTuple):
+    """The outline of one connected piece of a class; its holes hang on it by a cut without width."""
+
+    points: np.ndarray
+    """(N, 2) float32 x and y along the borders of pixels: 0..W and 0..H, where pixel 0 reaches from 0 to 1; not closed."""
+    area: int
+    """Pixels of the piece, its holes left out, before any simplification."""
+    box_xywh: tuple[int, int, int, int]
+    """Left, top, width and height in pixels."""
+
+
+def polygons(mask: np.ndarray, *, tolerance: float = 1.0, most: int | None = None, holes: bool = True) -> list[Polygon]:
+    """Outlines of what is set in a mask, one for each piece whose pixels touch by their sides, largest first.
+
+    Args:
+        mask: (H, W) bool or uint8, not 0 where set.
+        tolerance: how far, in pixels, a simplified line may lie from the exact one; 0 keeps every corner. From 0.71 on the
+            stairs of slanted edges become straight.
+        most: only the so many largest.
+        holes: whether holes are cut out; without them, only the outer line is followed.
+
+    Returns:
+        Polygons; with tolerance 0 their shoelace areas are their pixel counts.
+    """
+    binary = np.ascontiguousarray(mask != 0, np.uint8)
+    # Labelling is most of the work, so it is done only where there is something.
+    x, y, wide, high = cv2.boundingRect(binary)
+    binary = np.ascontiguousarray(binary[y : y + high, x : x + wide])
+    if not binary.size:
+        return []
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(binary, connectivity=4, ltype=cv2.CV_32S)
+    found = []
+    for number in sorted(range(1, count), key=lambda n: -stats[n, cv2.CC_STAT_AREA])[:most]:
+        left, top, width, height, area = (int(value) for value in stats[number])
+        rings = _rings(labels[top : top + height, left : left + width] == number)
+        simple = [_simplified(ring, tolerance) for ring in (rings if holes else rings[:1])]
+        points = _joined(simple) + np.array([x + left, y + top], np.float32)
+        found.append(Polygon(points, area, (x + left, y + top, width, height)))
+    return found
+
+
+def _rings(piece: np.ndarray) -> list[np.ndarray]:
+    """Exact outlines of one piece along the borders of its pixels: the outer one first, then its holes.
+
+    Corners are where 1 or 3 of the 4 pixels around a point are set (twice where 2 lie opposite). Along every row, and along
+    every column, they pair up in order: that is all that has to be known to walk around.
+    """
+    padded = np.pad(piece, 1).astype(np.int8)
+    a, b, c, d = padded[:-1, :-1], padded[:-1, 1:], padded[1:, :-1], padded[1:, 1:]
+    around = a + b + c + d
+    opposite = (around == 2) & (a == d)
+    # At such a point two corners of one piece meet by their tips; the two pixels set are kept apart there.
+    once_y, once_x = np.nonzero((around & 1) == 1)
+    tips_y, tips_x = np.nonzero(opposite)
+    left_tip = a[tips_y, tips_x] == 1  # set above-left and below-right; else above-right and below-left
+    y = np.concatenate([once_y, tips_y, tips_y])
+    x = np.concatenate([once_x, tips_x, tips_x])
+    count = len(once_y)
+    # Of the two corners at a tip, the first belongs to the pixel above. It comes first in its column; in its row it comes
+    # first if that pixel is the left one.
+    in_row = np.concatenate([np.zeros(count, int), np.where(left_tip, 0, 1), np.where(left_tip, 1, 0)])
+    in_column = np.concatenate([np.zeros(count, int), np.zeros(len(tips_y), int), np.ones(len(tips_y), int)])
+    across, along = np.empty(len(y), int), np.empty(len(y), int)
+    for partner, order in ((across, np.lexsort((in_row, x, y))), (along, np.lexsort((in_column, y, x)))):
+        partner[order[0::2]], partner[order[1::2]] = order[1::2], order[0::2]
+    rings, seen = [], np.zeros(len(y), bool)
+    for first in np.lexsort((x, y)):
+        if seen[first]:
+            continue
+        walk, here = [], int(first)
+        while not seen[here]:
+            there = int(across[here])
+            seen[here] = seen[there] = True
+            walk += [here, there]
+            here = int(along[there])
+        rings.append(np.stack([x[walk], y[walk]], axis=1).astype(np.float32))
+    return rings
+
+
+def _simplified(ring: np.ndarray, tolerance: float) -> np.ndarray:
+    if tolerance <= 0 or len(ring) <= 4:
+        return ring
+    simple = cv2.approxPolyDP(ring[:, None], tolerance, closed=True)[:, 0]
+    return simple if len(simple) >= 3 else ring
+
+
+def _joined(rings: list[np.ndarray]) -> np.ndarray:
+    """One ring of all: each hole is entered and left through the same cut from its nearest point, so that it encloses nothing."""
+    outer, *holes = rings
+    for hole in sorted(holes, key=lambda h: float(h[:, 0].min())):
+        distances = ((outer[:, None] - hole[None]) ** 2).sum(axis=2)
+        at, start = np.unravel_index(int(distances.argmin()), distances.shape)
+        turned = np.roll(hole, -int(start), axis=0)
+        if (_twice_area(turned) > 0) == (_twice_area(outer) > 0):
+            turned = np.roll(turned[::-1], 1, axis=0)
+        outer = np.concatenate([outer[: at + 1], turned, turned[:1], outer[at:]])
+    return outer
+
+
+def _twice_area(ring: np.ndarray) -> float:
+    x, y = ring[:, 0].astype(np.float64), ring[:, 1].astype(np.float64)
+    return float((x * np.roll(y, -1) - np.roll(x, -1) * y).sum())

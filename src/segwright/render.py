@@ -59,6 +59,23 @@ def overlay(image: Rgb8, class_map: NDArray[np.uint8], classes: Classes, opacity
     return answer
 
 
+def contours(image: Rgb8, class_map: NDArray[np.uint8], classes: Classes) -> Rgb8:
+    """Only the outline of every class, in its colour; the picture shows through everywhere else.
+
+    Args:
+        image: (H, W, 3).
+        class_map: (H, W); class 0 and ignored pixels have no outline of their own.
+        classes: whose colours.
+
+    Returns:
+        (H, W, 3), a new array.
+    """
+    shown = ((class_map != 0) & (class_map != IGNORED)).astype(np.uint8)
+    answer = np.array(image, np.uint8)
+    cv2.copyTo(to_colours(class_map, classes), shown & outline(class_map), answer)
+    return answer
+
+
 def outline(class_map: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Where classes meet, thicker in larger pictures.
 

@@ -12,8 +12,8 @@ from PIL import Image
 
 from segwright.classes import classes_from_rows, read_classes_csv
 from segwright.errors import DataError, OutputError
+from segwright.predict.loop import predict_folder
 from segwright.predict.predictor import Predictor
-from segwright.predict.sinks import predict_folder
 from segwright.render import write_png
 
 

@@ -1,121 +1,119 @@
-"""Where predictions go: class maps, colour masks and overlays as PNG, and one line of JSON for each picture.
+"""Where predictions go: class maps, colour masks, overlays and contours as PNG, and one line of JSON for each picture.
 
-OUT/masks/KEY.png      grey, class numbers      OUT/classes.csv         what the numbers mean
-OUT/colours/KEY.png    RGB, class colours       OUT/predictions.jsonl   key, size, milliseconds, area of each class
-OUT/overlays/KEY.png   the picture, tinted
+OUT/masks/KEY.png      grey, class numbers        OUT/frames/KEY.png      the picture itself, as it was looked at
+OUT/colours/KEY.png    RGB, class colours         OUT/classes.csv         what the numbers mean
+OUT/overlays/KEY.png   the picture, tinted        OUT/predictions.jsonl   key, size, milliseconds, areas, largest pieces
+OUT/contours/KEY.png   the picture, outlined
 
-Every file is whole or absent, also after Ctrl-C.
+Every file is whole or absent, also after Ctrl-C; predictions.jsonl grows by whole lines.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+import os
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segwright.classes import Classes
-from segwright.data.sample import Sample, read_image
-from segwright.errors import DataError
-from segwright.outputs import require_writable, write_text
+from segwright.errors import OutputError
+from segwright.predict.found import Found, describe
+from segwright.predict.frame import Frame
 from segwright.predict.predictor import Prediction
-from segwright.predict.sources import find_pictures
-from segwright.render import colour_mask, overlay, write_png
+from segwright.render import write_png
+
+__all__ = ["JsonLines", "Pictures", "Sink", "describe", "write_prediction"]
 
 
-class Predicts(Protocol):
-    """Anything with `predict`: a `Predictor`, or whatever wraps one."""
+class Sink(Protocol):
+    """A place for results."""
 
-    @property
-    def classes(self) -> Classes:
-        """What it tells apart."""
+    def write(self, found: Found) -> None:
+        """Take what was found in one frame.
 
-    def predict(self, image: NDArray[np.uint8], *, key: str = "") -> Prediction:
-        """As `Predictor.predict`."""
+        Raises:
+            OutputError: the place cannot be written.
+        """
 
+    def source_ended(self, source: str) -> None:
+        """Nothing more will come from this source."""
 
-@dataclass(frozen=True, kw_only=True)
-class Failure:
-    """A picture that could not be predicted, and why in one sentence."""
-
-    path: Path
-    reason: str
+    def close(self) -> None:
+        """Finish what is unfinished; called once, also after Ctrl-C or when something went wrong."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Summary:
-    """What `predict_folder` did."""
-
-    out: Path
-    pictures: int
-    """Predicted and written."""
-    failures: tuple[Failure, ...]
-    milliseconds: float
-    """Median per picture, reading and writing left out."""
-    shares: dict[str, float]
-    """Share of all predicted pixels by class name, 0..1."""
-
-
-def predict_folder(predictor: Predicts, source: Path, out: Path, *, progress: bool = True) -> Summary:
-    """Predict every picture of a file, folder or glob, and write what was found.
+class Pictures:
+    """Pictures of each frame as PNG.
 
     Args:
-        predictor: what predicts.
-        source: as in `sources.find_pictures`.
-        out: folder to write into; files of the same name are replaced.
-        progress: show a bar on stderr.
-
-    Returns:
-        Counts, and every picture that could not be read.
-
-    Raises:
-        DataError: no pictures, or none of them could be read.
-        OutputError: `out` cannot be written.
+        out: folder.
+        kinds: of "masks", "colours", "overlays", "contours" and "frames".
+        moving: whether frames of videos and streams are written too.
     """
-    return predict_samples(predictor, find_pictures(source, leave_out=out), out, progress=progress)
+
+    def __init__(self, out: Path, kinds: frozenset[str], *, moving: bool = True) -> None:
+        self._out, self._kinds, self._moving = out, kinds, moving
+
+    def write(self, found: Found) -> None:
+        """See `Sink.write`."""
+        if found.frame.moving and not self._moving:
+            return
+        for kind in sorted(self._kinds):
+            write_png(self._out / kind / f"{found.frame.key}.png", self._picture(kind, found))
+
+    def source_ended(self, source: str) -> None:
+        """See `Sink.source_ended`."""
+
+    def close(self) -> None:
+        """See `Sink.close`."""
+
+    def _picture(self, kind: str, found: Found) -> NDArray[np.uint8]:
+        if kind == "masks":
+            return found.prediction.class_map
+        if kind == "frames":
+            return found.frame.image
+        return found.drawn({"overlays": "overlay", "contours": "contours", "colours": "colours"}[kind])  # type: ignore[arg-type]
 
 
-def predict_samples(predictor: Predicts, samples: Sequence[Sample], out: Path, *, progress: bool = True) -> Summary:
-    """`predict_folder` for pictures that were found already; masks are not needed."""
-    from rich.console import Console
-    from rich.progress import track
+class JsonLines:
+    """One line of JSON for each frame, in OUT/predictions.jsonl; whoever reads along meets whole lines only.
 
-    require_writable(out)
-    write_text(out / "classes.csv", predictor.classes.to_csv())
-    lines: list[dict[str, Any]] = []
-    failures: list[Failure] = []
-    bar = track(samples, "Predicting", console=Console(stderr=True), disable=not progress, transient=True)
-    try:
-        for sample in bar:
-            try:
-                image = read_image(sample.image)
-            except DataError as error:
-                failures.append(Failure(path=sample.image, reason=str(error)))
-                continue
-            prediction = predictor.predict(image, key=sample.key)
-            write_prediction(prediction, image, out)
-            lines.append(describe(prediction))
-    finally:
-        # Also on Ctrl-C: then the lines say which pictures were finished.
-        if lines:
-            write_text(
-                out / "predictions.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-            )
-    if not lines:
-        raise DataError(f"None of the {len(failures)} pictures could be read; the first: {failures[0].reason}")
-    pixels = {name: sum(line["pixels"][name] for line in lines) for name in predictor.classes.names}
-    total = max(sum(pixels.values()), 1)
-    return Summary(
-        out=out,
-        pictures=len(lines),
-        failures=tuple(failures),
-        milliseconds=float(np.median([line["milliseconds"] for line in lines])),
-        shares={name: count / total for name, count in pixels.items()},
-    )
+    Args:
+        out: folder; the file is made with the first line.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self._path = out / "predictions.jsonl"
+        self._file: int | None = None
+
+    def write(self, found: Found) -> None:
+        """See `Sink.write`."""
+        line = (json.dumps(found.line, ensure_ascii=False) + "\n").encode("utf-8")
+        try:
+            if self._file is None:
+                self._file = os.open(
+                    self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o666
+                )
+            end = os.lseek(self._file, 0, os.SEEK_CUR)
+            if os.write(self._file, line) < len(line):
+                os.ftruncate(self._file, end)
+                os.lseek(self._file, end, os.SEEK_SET)
+                raise OSError(28, "No space left on device")
+        except OSError as error:
+            raise OutputError(
+                f"{self._path} cannot be written ({error.strerror or error}); choose another place or free some space."
+            ) from error
+
+    def source_ended(self, source: str) -> None:
+        """See `Sink.source_ended`."""
+
+    def close(self) -> None:
+        """See `Sink.close`."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
 
 
 def write_prediction(prediction: Prediction, image: NDArray[np.uint8], out: Path) -> None:
@@ -129,25 +127,5 @@ def write_prediction(prediction: Prediction, image: NDArray[np.uint8], out: Path
     Raises:
         OutputError: `out` cannot be written.
     """
-    pictures = {
-        "masks": prediction.class_map,
-        "colours": colour_mask(prediction.class_map, prediction.classes),
-        "overlays": overlay(image, prediction.class_map, prediction.classes),
-    }
-    for folder, picture in pictures.items():
-        write_png(out / folder / f"{prediction.key}.png", picture)
-
-
-def describe(prediction: Prediction) -> dict[str, Any]:
-    """One line of predictions.jsonl: key, size in pixels, milliseconds, and pixels and share of each class."""
-    height, width = prediction.class_map.shape
-    names = prediction.classes.names
-    counts = np.bincount(prediction.class_map.ravel(), minlength=256)[: len(names)]
-    return {
-        "key": prediction.key,
-        "width": width,
-        "height": height,
-        "milliseconds": round(prediction.milliseconds, 3),
-        "pixels": {name: int(count) for name, count in zip(names, counts, strict=True)},
-        "share": {name: round(int(count) / (height * width), 6) for name, count in zip(names, counts, strict=True)},
-    }
+    frame = Frame(image=image, key=prediction.key, source="pictures")
+    Pictures(out, frozenset({"masks", "colours", "overlays"})).write(Found(frame, prediction, prediction.classes))

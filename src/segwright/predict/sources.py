@@ -1,17 +1,83 @@
-"""Pictures to predict on: one file, a folder with everything below it, or a glob, as Samples without masks."""
+"""What a word of the command line means: pictures, videos, a stream or a webcam - files, folders, globs, addresses, numbers."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from segwright.data.packing import read_pack
 from segwright.data.sample import IMAGE_SUFFIXES, Sample
 from segwright.data.shards import url_of
 from segwright.errors import DataError
+from segwright.predict.decoders import without_secrets
 
 MAGIC = frozenset("*?[")
+VIDEO_SUFFIXES = frozenset(
+    {
+        *(".3gp", ".avi", ".flv", ".gif", ".h264", ".m2ts", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4"),
+        *(".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv"),
+    }
+)
+STREAMS = re.compile(r"(rtsps?|rtmps?|https?|udp|tcp|rtp|srt|mms)://.+", re.IGNORECASE | re.DOTALL)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """One thing that frames come from: pictures, one video file, one stream or one webcam."""
+
+    kind: Literal["pictures", "video", "stream", "webcam"]
+    name: str
+    """Differs from those of the other sources of a run; keys of frames and names of written videos begin with it."""
+    address: str = ""
+    """Path, URL (with its password, if it has one) or number."""
+    pictures: tuple[Sample, ...] = ()
+
+    @property
+    def shown(self) -> str:
+        """The address for messages."""
+        return f"webcam {self.address}" if self.kind == "webcam" else without_secrets(self.address)
+
+
+def find_sources(words: Sequence[str | Path], *, leave_out: Path | None = None) -> tuple[Source, ...]:
+    """Everything that some words mean, in their order; the pictures of all of them are one source.
+
+    Args:
+        words: each a picture, a video, a folder with both, a glob, a pack, a stream's address or a webcam's number.
+        leave_out: as in `find_pictures`.
+
+    Raises:
+        DataError: nothing there, or nothing that can be looked at.
+    """
+    if not words:
+        raise DataError("Name what to predict: a picture, folder, glob, video, stream (rtsp://...) or webcam number.")
+    pictures: list[Sample] = []
+    moving: list[Source] = []
+    for word in words:
+        text = str(word)
+        if re.fullmatch(r"\d{1,3}", text) and not Path(text).exists():
+            moving.append(Source(kind="webcam", name=f"webcam-{text}", address=text))
+        elif STREAMS.fullmatch(text) and not _is_pack(Path(text)):
+            moving.append(Source(kind="stream", name=_stream_name(text), address=text))
+        else:
+            found, videos = _find(Path(word), leave_out=leave_out, also_videos=True)
+            pictures += _apart(pictures, found, Path(word))
+            moving += [Source(kind="video", name=video.key, address=str(video.image)) for video in videos]
+    taken = Counter(sample.key.casefold() for sample in pictures)
+    named = []
+    for source in moving:
+        name, number = source.name, 2
+        while taken[name.casefold()]:
+            name, number = f"{source.name}-{number}", number + 1
+        taken[name.casefold()] += 1
+        named.append(replace(source, name=name))
+    if pictures:
+        named.insert(0, Source(kind="pictures", name="pictures", pictures=tuple(pictures)))
+    return tuple(named)
 
 
 def find_pictures(source: Path, *, leave_out: Path | None = None) -> tuple[Sample, ...]:
@@ -28,14 +94,22 @@ def find_pictures(source: Path, *, leave_out: Path | None = None) -> tuple[Sampl
     Raises:
         DataError: nothing there, or no picture in it.
     """
+    return _find(source, leave_out=leave_out, also_videos=False)[0]
+
+
+def _find(source: Path, *, leave_out: Path | None, also_videos: bool) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
+    """Pictures and videos of a path, both with keys."""
     if (source.is_dir() or url_of(source)) and (packed := read_pack(source)):
-        return tuple(sample for samples in packed.splits.values() for sample in samples)
+        return tuple(sample for samples in packed.splits.values() for sample in samples), ()
+    wanted = IMAGE_SUFFIXES | VIDEO_SUFFIXES if also_videos else IMAGE_SUFFIXES
+    endings, things = ", ".join(sorted(wanted)), "pictures or videos" if also_videos else "pictures"
+    thing = "picture or video" if also_videos else "picture"
     if source.is_dir():
         root, paths = source, _walk(source)
-        nothing = f"{source} holds no pictures ({', '.join(sorted(IMAGE_SUFFIXES))}); name another folder."
+        nothing = f"{source} holds no {things} ({endings}); name another folder."
     elif source.exists():
         root, paths = source.parent, [source]
-        nothing = f"{source} is not a picture by its name; pictures end in {', '.join(sorted(IMAGE_SUFFIXES))}."
+        nothing = f"{source} is not a {thing} by its name; {things} end in {endings}."
     elif MAGIC & set(str(source)):
         fixed = next(n for n, part in enumerate(source.parts) if MAGIC & set(part))
         root = Path(*source.parts[:fixed])
@@ -43,15 +117,46 @@ def find_pictures(source: Path, *, leave_out: Path | None = None) -> tuple[Sampl
             paths = [path for path in root.glob(str(Path(*source.parts[fixed:]))) if path.is_file()]
         except ValueError as error:
             raise DataError(f"{source} is not a pattern ({error}); write for example 'shots/**/*.jpg'.") from error
-        nothing = f"No picture matches {source}; check the pattern, and write it in quotes."
+        nothing = f"No {thing} matches {source}; check the pattern, and write it in quotes."
     else:
         raise DataError(
             f"{source} does not exist; name a picture, a folder of pictures or a pattern such as 'shots/*.jpg'."
         )
-    paths = [path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES and not _below(path, leave_out)]
+    paths = [path for path in paths if path.suffix.lower() in wanted and not _below(path, leave_out)]
     if not paths:
         raise DataError(nothing)
-    return _with_keys(root, sorted(paths))
+    samples = _with_keys(root, sorted(paths))
+    videos = tuple(sample for sample in samples if sample.image.suffix.lower() in VIDEO_SUFFIXES)
+    return tuple(sample for sample in samples if sample not in videos), videos
+
+
+def _is_pack(address: Path) -> bool:
+    """Whether a URL holds what `segwright pack` wrote; a stream's server answers no to that question."""
+    if not str(url_of(address) or "").startswith("http"):
+        return False
+    try:
+        return read_pack(address) is not None
+    except DataError:
+        return False
+
+
+def _stream_name(address: str) -> str:
+    """A name for files from a stream's address: its host and path, without password, query or port."""
+    rest = without_secrets(address).partition("://")[2].partition("?")[0]
+    host, _, path = rest.partition("/")
+    words = re.findall(r"[\w.-]+", f"{re.sub(r':[0-9]+$', '', host)}/{path}")
+    return "-".join(words).strip(".-") or "stream"
+
+
+def _apart(taken: Sequence[Sample], found: Sequence[Sample], word: Path) -> list[Sample]:
+    """The samples of one more word; where a key is taken already, all of its keys are put below the word's own name."""
+    keys, name, number = {sample.key.casefold() for sample in taken}, word.resolve().stem or "pictures", 1
+    apart = list(found)
+    while any(sample.key.casefold() in keys for sample in apart):
+        below = name if number == 1 else f"{name}-{number}"
+        apart = [replace(sample, key=f"{below}/{sample.key}") for sample in found]
+        number += 1
+    return apart
 
 
 def _walk(folder: Path) -> list[Path]:

@@ -124,8 +124,8 @@ def quickstart(
 
 
 def _overlays(model: Path, samples: tuple[Sample, ...], out: Path, console: Console) -> None:
+    from segwright.predict.loop import predict_samples
     from segwright.predict.predictor import load
-    from segwright.predict.sinks import predict_samples
 
     predict_samples(load(model), samples, out, progress=shown(console))
 
