@@ -39,6 +39,7 @@ from segwright.predict.loop import run  # noqa: E402
 from segwright.predict.predictor import Predictor  # noqa: E402
 from segwright.predict.saving import sinks_for  # noqa: E402
 from segwright.predict.sources import find_sources  # noqa: E402
+from segwright.predict.video import read_video  # noqa: E402
 from segwright.recipe import DataRecipe, ModelRecipe, Recipe  # noqa: E402
 from segwright.workflows.opening import load  # noqa: E402
 
@@ -73,6 +74,16 @@ def ours(predictor: Predictor, video: Path, out: Path) -> int:
     sources = find_sources([video])
     _, sinks = sinks_for(frozenset({"video"}), out, predictor.classes, sources)
     return run(predictor, Feed(sources, Choice()), sinks, out).pictures
+
+
+def network_alone(predictor: Predictor, video: Path) -> int:
+    """The slowest stage without the others: frames that are decoded already."""
+    decoder = open_video(str(video))
+    pictures = [decoder.picture(shot) for shot, _ in zip(decoder.shots(), range(20), strict=False)]
+    decoder.close()
+    for number in range(100):
+        predictor.predict(pictures[number % len(pictures)])
+    return 100
 
 
 class Idle:
@@ -156,14 +167,11 @@ def main() -> None:
         video = make_video(said.video, folder / "clip.mp4", said.frames)
         predictors = engines_of(folder)
         network = load_checkpoint(folder).network()
-        first = (
-            cv2.imread(str(folder / "first.png"))
-            if (folder / "first.png").exists()
-            else np.zeros((HEIGHT, WIDTH, 3), np.uint8)
-        )
+        first = next(read_video(video)).image
         ways: dict[str, Callable[[], int]] = {"usual loop": lambda: usual_loop(network, video, folder / "usual.mp4")}
         for engine, predictor in predictors.items():
             ways[engine] = lambda p=predictor, e=engine: ours(p, video, folder / e)  # type: ignore[misc]
+            ways[f"{engine}, network alone"] = lambda p=predictor: network_alone(p, video)  # type: ignore[misc]
         idle: Any = Idle(predictors["PyTorch"], first)
         ways["reading and writing alone"] = lambda: ours(idle, video, folder / "idle")
         for predictor in predictors.values():

@@ -162,3 +162,11 @@ def test_no_constant_answer_beats_the_best_constant(counts: NDArray[np.int64]) -
         other[:, answer] = counts.sum(axis=1)
         assert metrics.mean_iou(other) <= metrics.mean_iou(best) + 1e-12
         assert metrics.pixel_accuracy(other) <= metrics.pixel_accuracy(best) + 1e-12
+
+
+@pytest.mark.parametrize("most", [1 << 24, 7])
+def test_pixels_are_counted_exactly(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "EXACT_FLOAT32", most)
+    class_map = np.random.default_rng(0).integers(0, 256, (9, 13), np.uint8)
+    for each in (class_map, class_map[::2, ::-1], class_map.T):
+        assert np.array_equal(metrics.class_pixels(each), np.bincount(each.ravel(), minlength=256))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from segwright.classes import IGNORED
 from segwright.errors import UserError
+from segwright.metrics import class_pixels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +47,7 @@ class Cleanup:
         if self.idle:
             return class_map
         answer = class_map
-        present = [number for number in np.flatnonzero(np.bincount(class_map.ravel(), minlength=256)) if number]
+        present = [number for number in np.flatnonzero(class_pixels(class_map)) if number]
         for number in (int(n) for n in present if n != IGNORED):
             answer = self._without_specks(answer, number)
         return self._without_holes(answer) if self.hole else answer

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from segwright.classes import Classes
 from segwright.masks import Polygon, polygons
+from segwright.metrics import class_pixels
 from segwright.predict.frame import Frame
 from segwright.predict.predictor import Prediction
 from segwright.render import colour_mask, contours, overlay
@@ -52,7 +53,7 @@ class Found:
     def pieces(self) -> dict[int, list[Polygon]]:
         """Class number -> outlines of its pieces, largest first; class 0 and classes without pixels are left out."""
         class_map = self.prediction.class_map
-        present = np.flatnonzero(np.bincount(class_map.ravel(), minlength=256)[: len(self.prediction.classes)])
+        present = np.flatnonzero(class_pixels(class_map)[: len(self.prediction.classes)])
         return {int(n): polygons(class_map == n) for n in present if n}
 
     @cached_property
@@ -75,7 +76,7 @@ def describe(prediction: Prediction) -> dict[str, Any]:
     """
     height, width = prediction.class_map.shape
     names = prediction.classes.names
-    counts = np.bincount(prediction.class_map.ravel(), minlength=256)[: len(names)]
+    counts = class_pixels(prediction.class_map)[: len(names)]
     largest = {}
     for number in (int(n) for n in np.flatnonzero(counts) if n):
         (piece,) = polygons(prediction.class_map == number, most=1, holes=False)

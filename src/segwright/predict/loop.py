@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from segwright.classes import Classes
 from segwright.data.sample import Sample
 from segwright.errors import DataError, SegwrightError
+from segwright.metrics import class_pixels
 from segwright.outputs import require_writable, write_text
 from segwright.predict.belt import Belt
 from segwright.predict.cleanup import Cleanup
@@ -263,7 +264,7 @@ class Writer:
             self._picture = (found.drawn(self.draw), prediction.milliseconds, largest_area(found))
         self.count += 1
         self.frames += frame.moving
-        self._pixels += np.bincount(prediction.class_map.ravel(), minlength=256)
+        self._pixels += class_pixels(prediction.class_map)
         self._milliseconds.append(prediction.milliseconds)
         if frame.arrived:
             self._delays.append(time.monotonic() - frame.arrived)

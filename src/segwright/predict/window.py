@@ -9,9 +9,9 @@ import os
 import time
 from collections import deque
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 
 from segwright.errors import MissingExtraError, UserError
 
@@ -107,11 +107,13 @@ class Window:
             f"{(len(self._times) - 1) / span:.1f} FPS" if span else "- FPS",
         ]
         answer = np.ascontiguousarray(picture).copy()
-        scale = max(min(picture.shape[:2]) / 700, 0.4)
-        step = round(30 * scale) + 4
-        for number, line in enumerate(lines, start=1):
-            # Dark below light, so that it is read on any ground.
-            for colour, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-                place = (8, number * step)
-                cv2.putText(answer, line, place, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, thickness, cv2.LINE_AA)
+        size = max(round(min(picture.shape[:2]) / 28), 11)
+        corner = answer[: size * 5, : size * 16]
+        drawn = Image.fromarray(corner)
+        # A dark rim makes light letters readable on any ground.
+        rim = {"stroke_width": max(size // 9, 1), "stroke_fill": (0, 0, 0)}
+        ImageDraw.Draw(drawn).multiline_text(
+            (size // 2, size // 3), "\n".join(lines), font=ImageFont.load_default(size), **rim
+        )
+        corner[:] = np.asarray(drawn)
         return answer
