@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import gc
 import http.server
 import itertools
-import gc
 import json
 import os
 import re
