@@ -147,7 +147,7 @@ def with_albumentations(samples: Sequence[Sample], classes: Classes) -> OneBatch
 def normalising() -> Callable[[torch.Tensor], torch.Tensor]:
     """What a training step does before the first convolution."""
     network = Network(nn.Identity(), 3, multiple=1)
-    return lambda images: network(images.float().div_(255.0))
+    return lambda images: network(images)
 
 
 def with_segwright(samples: Sequence[Sample], classes: Classes, cache_gb: float) -> OneBatch:

@@ -3,11 +3,12 @@
 Prune first, then make the table (docs/shrink.md explains the command):
 
     segwright prune RUN DATA --speedup 2.2 --threads 1 --out pruned/cards
-    python benchmarks/pruning.py pruned/cards pruned/camvid
+    python benchmarks/pruning.py pruned/cards=cards-real pruned/camvid
 
 Both networks are timed again, in turns, in every engine that is here, one thread each; CPU time of the process stands beside the
 clock, because other work on the machine moves the one and hardly the other. Scores are those of prune.json: validation
-pictures chose the network, test pictures decided nothing, and the change has a paired interval.
+pictures chose the network, test pictures decided nothing, and the change has a paired interval. After a "=" comes a folder with
+other pictures, on which both networks are measured here.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from typing import Any
 
 from tables import write
 
-from segwright import checkpoint
+from segwright import checkpoint, evaluate
+from segwright.evaluation.paired import difference
 from segwright.export.cost import engines_here, opened
 from segwright.export.deployable import made_up_pictures
 
@@ -44,9 +46,12 @@ def timed(before: Any, after: Any) -> dict[str, tuple[float, float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folders", nargs="+", type=Path, help="left by segwright prune")
+    parser.add_argument(
+        "folders", nargs="+", metavar="FOLDER[=DATA]", help="left by segwright prune, and other pictures"
+    )
     rows = []
-    for folder in parser.parse_args().folders:
+    for asked in parser.parse_args().folders:
+        folder, data = Path(asked.partition("=")[0]), asked.partition("=")[2]
         told = json.loads((folder / "prune.json").read_text(encoding="utf-8"))
         sides = {"before": folder / "before.safetensors", "after": folder / "best.safetensors"}
         models = {name: checkpoint.load(file) for name, file in sides.items()}
@@ -72,12 +77,15 @@ def main() -> None:
                         _score(told, "test") if first else "",
                     ]
                 )
+        if data:
+            scores = [_measured(sides, Path(data), split) for split in ("val", "test")]
+            rows.append([f"the same on {Path(data).resolve().name}", *[""] * 8, *scores])
     write(
         "pruning",
         "Pruning: times as fast, and points of IoU",
         f"`segwright prune`, one thread, one picture at a time, medians of {ROUNDS} rounds in which both networks take turns; ratios by "
         "the clock and by CPU time. Scores: before, change in points, and its paired 95 % interval over pictures. The network was chosen "
-        "on validation pictures. Repeat with: `python benchmarks/pruning.py FOLDER...`.",
+        "on validation pictures. Repeat with: `python benchmarks/pruning.py FOLDER[=DATA]...`.",
         [
             "network",
             "engine",
@@ -103,8 +111,18 @@ def _score(told: dict[str, Any], split: str) -> str:
     change = told[f"{split}_change"]
     if change is None:
         return "-"
-    ends = "" if change["low"] is None else f" ({100 * change['low']:+.1f} to {100 * change['high']:+.1f})"
-    return f"{told['score']} {told['before'][split]['value']:.3f}, {100 * change['value']:+.1f}{ends}"
+    return _said(told["score"], told["before"][split]["value"], change["value"], change["low"], change["high"])
+
+
+def _measured(sides: dict[str, Path], data: Path, split: str) -> str:
+    before, after = (evaluate(sides[name], data, split=split) for name in ("before", "after"))
+    change, (name, score) = difference(before, after), before.headline
+    return _said(name, score.value, change.value, change.low, change.high)
+
+
+def _said(name: str, before: float, change: float, low: float | None, high: float | None) -> str:
+    ends = "" if low is None or high is None else f" ({100 * low:+.1f} to {100 * high:+.1f})"
+    return f"{name} {before:.3f}, {100 * change:+.1f}{ends}"
 
 
 if __name__ == "__main__":

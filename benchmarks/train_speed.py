@@ -107,7 +107,7 @@ def our_loop(splits: Splits, recipe: Recipe, classes: Classes) -> tuple[Callable
         batch: Batch = next(batches)
         optimiser.zero_grad()
         with computing(network, pace, "cpu"):
-            logits = network(batch.images.float() / 255.0)
+            logits = network(batch.images)
         loss(logits.float(), batch.class_maps).backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), recipe.fit.clip)
         optimiser.step()

@@ -227,3 +227,24 @@ def test_normalising_rows_at_once_changes_no_bit(shape: tuple[int, ...], layout:
     assert torch.equal(answer, (images - mean) / std)
     assert torch.equal(images, before)
     assert answer.is_contiguous(memory_format=layout)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 32, 48), (1, 3, 1, 1), (3, 3, 33, 7), (2, 1, 8, 8)])
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_bytes_are_normalised_like_their_255th(shape: tuple[int, ...], layout: torch.memory_format) -> None:
+    pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    pixels = pixels.to(memory_format=layout)
+    before = pixels.clone()
+    mean, std = torch.tensor(MEAN[: shape[1]]).view(1, -1, 1, 1), torch.tensor(STD[: shape[1]]).view(1, -1, 1, 1)
+    answer = normalised(pixels, mean, std)
+    torch.testing.assert_close(answer, (pixels / 255 - mean) / std, rtol=0, atol=1e-6)
+    assert torch.equal(pixels, before)
+    assert answer.is_contiguous(memory_format=layout)
+
+
+@pytest.mark.parametrize("channels_in", [1, 3])
+def test_a_network_takes_bytes(channels_in: int) -> None:
+    pixels = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    network = Network(torch.nn.Conv2d(channels_in, 2, 3, padding=1), channels_in)
+    with torch.no_grad():
+        torch.testing.assert_close(network(pixels), network(pixels.float() / 255), rtol=0, atol=1e-5)

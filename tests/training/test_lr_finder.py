@@ -16,6 +16,7 @@ from torch import nn
 from segwright import checkpoint
 from segwright.data.loaders import Batch
 from segwright.errors import RecipeError
+from segwright.models.catalogue import Network
 from segwright.recipe import Optimiser, Recipe, read_yaml
 from segwright.training import fit
 from segwright.training.lr_curve import drawn
@@ -85,7 +86,7 @@ def test_on_a_quadratic_the_suggestion_is_sane_and_trains(optimiser: Optimiser) 
 
 def test_nothing_of_the_run_is_touched() -> None:
     torch.manual_seed(0)
-    network = nn.Sequential(Tiny(1), nn.Dropout(0.2)).eval()
+    network = Network(nn.Sequential(Tiny(1), nn.Dropout(0.2)), 3).eval()
     before = {name: value.clone() for name, value in network.state_dict().items()}
     random = torch.get_rng_state()
     images = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)

@@ -72,7 +72,7 @@ def test_a_healthy_step_is_watched_without_a_trace() -> None:
     network = build(ModelRecipe(model=NAME), 1).train()
     loss, batch = build_loss("ce+dice", TWO), some_batch()
     seen = watched(network, loss, batch, PLAIN, "cpu")
-    logits = network(batch.images.float() / 255)
+    logits = network(batch.images)
     value = loss(logits, batch.class_maps)
     assert seen.loss == float(value.detach())
     assert seen.parts == pytest.approx(loss.each(logits, batch.class_maps))
@@ -105,13 +105,13 @@ def test_the_first_layer_is_named_and_so_is_what_came_before_it() -> None:
 
 
 def test_layers_that_work_in_place_hide_nothing() -> None:
-    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(inplace=True), nn.Conv2d(4, 1, 1), nn.Hardtanh(inplace=True))
+    layers = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(inplace=True), nn.Conv2d(4, 1, 1), nn.Hardtanh(inplace=True))
     with torch.no_grad():
-        network.get_parameter("0.weight")[0] = -math.inf
-    seen = watched(network, build_loss("ce", TWO), some_batch(), PLAIN, "cpu")
+        layers.get_parameter("0.weight")[0] = -math.inf
+    seen = watched(Network(layers, 3), build_loss("ce", TWO), some_batch(), PLAIN, "cpu")
     assert seen.first is not None
-    assert seen.first.name == "0"
-    assert network[1].inplace
+    assert seen.first.name == "body.0"
+    assert layers[1].inplace
 
 
 def test_a_run_keeps_the_step_and_replays_it(
@@ -253,7 +253,7 @@ def test_dropout_draws_what_it_drew(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     network.to(memory_format=torch.channels_last)
     batch = batch._replace(images=batch.images.contiguous(memory_format=torch.channels_last))  # as the loaders stack
     random = torch.get_rng_state()
-    value = float(loss(network(batch.images.float() / 255), batch.class_maps).detach())
+    value = float(loss(network(batch.images), batch.class_maps).detach())
     after = torch.get_rng_state()
     keep_step(tmp_path / "nan", PLAIN, loss, network, batch, random)
     assert torch.equal(torch.get_rng_state(), after)

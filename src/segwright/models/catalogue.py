@@ -38,24 +38,34 @@ LEAST_SIDES = {"PAN": 128}
 def normalised(images: torch.Tensor, mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
     """(images - mean) / std, on a CPU in a third of the time where the channels lie beside each other.
 
-    PyTorch then works through three numbers at a time; whole rows against a repeated mean give the same bits.
+    PyTorch then works through three numbers at a time; whole rows against a repeated mean give the same bits. Bytes need one
+    sweep less: a 255th of them is never written down, and the answer differs in the last bit.
 
     Args:
-        images: (B, C, H, W) float.
+        images: (B, C, H, W) float, or uint8 for 255 times as much.
         mean: (1, C, 1, 1).
         std: (1, C, 1, 1).
+
+    Returns:
+        (B, C, H, W) float, of images that are uint8 float32.
     """
+    raw = images.dtype == torch.uint8
     together = images.device.type == "cpu" and not torch.compiler.is_compiling() and images.shape[1] > 1
     if not (together and images.is_contiguous(memory_format=torch.channels_last)):
-        return (images - mean) / std
+        return ((images.float() / 255.0 if raw else images) - mean) / std
     batch, channels, height, width = images.shape
     rows = images.permute(0, 2, 3, 1).reshape(batch, height, width * channels)
-    rows = (rows - mean.flatten().repeat(width)).div_(std.flatten().repeat(width))
+    if raw:
+        factor, offset = 1.0 / (255.0 * std.flatten()), -mean.flatten() / std.flatten()
+        rows = rows.float()
+        torch.addcmul(offset.repeat(width), rows, factor.repeat(width), out=rows)
+    else:
+        rows = (rows - mean.flatten().repeat(width)).div_(std.flatten().repeat(width))
     return rows.view(batch, height, width, channels).permute(0, 3, 1, 2)
 
 
 class Network(nn.Module):
-    """What every builder returns: images 0..1 in, logits of the same size out.
+    """What every builder returns: images 0..1 (or bytes 0..255) in, logits of the same size out.
 
     Normalises (and turns RGB into grey for one-channel bodies) and pads sides that the body cannot take.
 
@@ -89,12 +99,13 @@ class Network(nn.Module):
         """Logits of every pixel.
 
         Args:
-            images: (B, 3, H, W) float, RGB, 0..1.
+            images: (B, 3, H, W), RGB: float 0..1, or uint8 0..255, which is quicker on a CPU.
 
         Returns:
             (B, channels_out, H, W).
         """
         if self.channels_in == 1:
+            images = images.float() / 255.0 if images.dtype == torch.uint8 else images
             images = (images * self.luma).sum(dim=1, keepdim=True)
         height, width = images.shape[-2:]
         below, right = -height % self.multiple, -width % self.multiple

@@ -29,7 +29,7 @@ def loss_gradients(prepared: Prepared, *, pictures: int = PICTURES) -> dict[str,
     network.zero_grad(set_to_none=True)
     for batch in islice(trial_batches(prepared.recipe, pairs), max(pictures // pairs.batch_size, 1)):
         moved = move_data_to_device(batch, pairs.device)
-        loss = batch_loss(segmenter.loss, network(moved.images.float() / 255.0).float(), moved)
+        loss = batch_loss(segmenter.loss, network(moved.images).float(), moved)
         loss.backward()  # type: ignore[no-untyped-call]
     found = {name: p.grad.detach().cpu() for name, p in network.named_parameters() if p.grad is not None}
     network.zero_grad(set_to_none=True)

@@ -147,7 +147,7 @@ def find(network: nn.Module, loss: Loss, batches: Iterator[Batch], recipe: Recip
             set_rate(optimiser, float(rate))
             batch = move_data_to_device(batch, device)
             with computing(trial, pace, device):
-                logits = trial(batch.images.float() / 255.0)
+                logits = trial(batch.images)
             value = batch_loss(loss, logits.float(), batch)
             losses.append(float(value.detach()))
             running, weight = LAG * running + (1 - LAG) * losses[-1], LAG * weight + (1 - LAG)

@@ -189,7 +189,7 @@ def watched(
     # Layers that work in place would overwrite their input before it is looked at.
     with _hooked(list(names), look), torch.set_grad_enabled(backward), _out_of_place(network):
         with computing(network, pace, device):
-            logits = network(batch.images.float() / 255.0)
+            logits = network(batch.images)
         value = batch_loss(loss, logits.float(), batch)
         parts = loss.each(logits.detach().float(), batch.class_maps) if isinstance(loss, Sum) else {}
         result = Pass(pace.precision, float(value.detach()), parts, layers)

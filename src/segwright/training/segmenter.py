@@ -95,7 +95,7 @@ class Segmenter(L.LightningModule):
         on_cpu = images.device.type == "cpu"
         # On CUDA, Lightning's precision plugin has opened the autocast context already.
         with computing(network, self.pace, "cpu") if on_cpu else contextlib.nullcontext():
-            logits: torch.Tensor = network(images.float().div_(255.0))
+            logits: torch.Tensor = network(images)
         return logits.float()
 
     def training_step(self, batch: Batch, batch_index: int) -> torch.Tensor:
@@ -284,7 +284,7 @@ class Segmenter(L.LightningModule):
                 )
                 for place, index in enumerate(row)
             ]
-            yield stack([pictures[draw] for draw in draws]).images.to(self.device).float().div_(255.0)
+            yield stack([pictures[draw] for draw in draws]).images.to(self.device)
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Count pixel pairs: at the network's size (`evaluate` measures at the pictures' own), or tile by tile at the pictures' own."""
