@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import segwright
 from segwright.evaluation.report import Report
@@ -74,3 +78,17 @@ def test_it_finds_cards_in_photographs_it_has_never_seen() -> None:
     assert len(report.pictures) == 17
     assert score.value >= LEAST_IOU > constant
     assert f"**{name} {score}**" in readme(), "the README was written from this very measurement"
+
+
+def test_the_readme_s_python_program_answers_as_segwright_does(tmp_path: Path) -> None:
+    """On a drawn scene that lies across, so that it has to be turned and turned back."""
+    lying = np.rot90(segwright.draw_scene(np.random.default_rng(4)).image)[:, :600]
+    Image.fromarray(np.ascontiguousarray(lying)).save(tmp_path / "picture.jpg")
+    (tmp_path / MODEL.name).symlink_to(MODEL)
+    (program,) = re.findall(r"without segwright.*?```python\n(.*?)```", readme(), re.DOTALL)
+    ran = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    expected = segwright.load(MODEL, engine="file").predict(segwright.read_image(tmp_path / "picture.jpg")).class_map
+    found = np.asarray(Image.open(tmp_path / "class_map.png"))
+    assert 0.01 < expected.mean() < 0.9
+    assert (found == expected).mean() > 0.9995
