@@ -9,17 +9,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
+from PIL import Image
 
-from segwright.checkpoint import Checkpoint
 from segwright.classes import Classes
-from segwright.models.catalogue import build
-from segwright.recipe import DataRecipe, ModelRecipe, Recipe
+from segwright.engines.contract import ModelFacts
+from segwright.predict import large
 from tests.command import one_sentence, refused, segwright, succeeded
 from tests.rtsp_server import Camera
+from tests.test_engines import brightness_model, written
 from tests.video import cut, write_video
 
 QUICK = ("--engine", "file")
@@ -30,13 +33,9 @@ POSIX = pytest.mark.skipif(os.name == "nt", reason="signals and limits of POSIX"
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run folder with random weights."""
-    folder = tmp_path_factory.mktemp("live") / "run"
-    recipe = Recipe(data=DataRecipe(height=32, width=64), model=ModelRecipe(model="lraspp_mobilenet_v3_small"))
-    classes = Classes(names=("ground", "bar"))
-    weights = build(recipe.model, classes.channels).state_dict()
-    Checkpoint(recipe=recipe, classes=classes, weights=weights).save(folder / "best.safetensors")
-    return folder
+    """Bright pixels are bars. At the camera's size, so that processes that only predict start without PyTorch."""
+    facts = ModelFacts(name="bars", classes=Classes(names=("ground", "bar")), size_hw=(240, 320), fit="pad")
+    return written(brightness_model(facts), tmp_path_factory.mktemp("live") / "bars.onnx")
 
 
 def frames_in(video: Path) -> int:
@@ -121,7 +120,65 @@ def test_a_camera_for_two_seconds(model: Path, tmp_path: Path) -> None:
     assert "0 times reconnected" in said
     assert "Videos lie in" in said
     lines = (tmp_path / "out/predictions.jsonl").read_text().splitlines()
-    assert frames_in(tmp_path / "out/videos/127.0.0.1-cam.mp4") == len(lines) > 0
+    (video,) = (tmp_path / "out/videos/127.0.0.1-cam").iterdir()
+    assert frames_in(video) == len(lines) > 0
+    first = json.loads(lines[0])
+    assert first["key"] == f"127.0.0.1-cam/{video.stem}"
+    assert abs(datetime.fromisoformat(first["time"]).timestamp() - video.stat().st_mtime) < 600
+
+
+def test_a_second_run_at_a_camera_goes_on_where_the_first_ended(model: Path, tmp_path: Path) -> None:
+    """As after a power cut, which may leave half a line."""
+    out = tmp_path / "out"
+    words = (*QUICK, "--out", out, "--max-frames", "3", "--save", "video,jsonl,masks")
+    with Camera(fps=10) as camera:
+        succeeded("predict", model, camera.url, *words)
+        (before,) = (out / "videos/127.0.0.1-cam").iterdir()
+        content, first = before.read_bytes(), (out / "predictions.jsonl").read_text()
+        with (out / "predictions.jsonl").open("a") as file:
+            file.write('{"key": "half a li')
+        succeeded("predict", model, camera.url, *words)
+    after = (out / "predictions.jsonl").read_text()
+    assert after.startswith(first)
+    assert len({json.loads(line)["key"] for line in after.splitlines()}) == 6
+    assert len(list((out / "masks/127.0.0.1-cam").iterdir())) == 6
+    assert len(list((out / "videos/127.0.0.1-cam").iterdir())) == 2
+    assert before.read_bytes() == content
+
+
+def test_one_camera_of_two_that_is_off_is_said_at_once(model: Path, tmp_path: Path) -> None:
+    with Camera() as off:
+        dead = off.url
+    with Camera(fps=10) as camera:
+        answer = segwright("predict", model, dead, camera.url, *QUICK, "--out", tmp_path / "out", "--max-frames", "2")
+    assert answer.code == 1
+    told, end = answer.err.splitlines()
+    assert told.startswith(f"{dead} refuses the connection")
+    assert told.endswith("The other sources are watched without it.")
+    assert "refuses the connection" in one_sentence(f"{end}\n")
+
+
+def test_pictures_do_not_flicker(model: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (64, 48)).save(tmp_path / "a.png")
+    said = succeeded("predict", model, tmp_path / "a.png", *QUICK, "--out", tmp_path / "out", "--steady", "0.5")
+    assert "Flicker: not measured" in said
+
+
+def test_large_tiffs_are_answered_by_rows(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tifffile = pytest.importorskip("tifffile", reason="the extra segwright[tiff] is not installed")
+    monkeypatch.setattr(large, "LARGE", 64 * 64)
+    clip, big = write_video(tmp_path / "clip.mp4", 4), tmp_path / "big.tif"
+    tifffile.imwrite(big, np.zeros((80, 96, 3), np.uint8), photometric="rgb", tile=(16, 16))
+    (tmp_path / "colours.csv").write_text("bar,1,2,3\n")
+    words = ("predict", model, big, clip, *QUICK, "--out", tmp_path / "out", "--tile")
+    assert "big.tif is read by rows" in refused(*words, "--min-area", "5")
+    said = succeeded(*words, "--palette", tmp_path / "colours.csv")
+    assert said.startswith("5 pictures, ")
+    assert tifffile.imread(tmp_path / "out/masks/big.tif").shape == (80, 96)
+    lines = [json.loads(line) for line in (tmp_path / "out/predictions.jsonl").read_text().splitlines()]
+    assert sorted(line["key"] for line in lines) == ["big", *(f"clip/{n:06d}" for n in range(4))]
+    assert frames_in(tmp_path / "out/videos/clip.mp4") == 4
+    assert "1,bar,1,2,3" in (tmp_path / "out/classes.csv").read_text()
 
 
 def test_no_camera_is_one_sentence(model: Path, tmp_path: Path) -> None:
@@ -153,11 +210,25 @@ def test_a_camera_is_left_with_whole_files(model: Path, tmp_path: Path, how: sig
         process = begun(["predict", model, camera.url, *QUICK, "--out", tmp_path / "out", "--save-video"])
         wait_for_lines(tmp_path / "out/predictions.jsonl", process)
         process.send_signal(how)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=300)
     assert (process.returncode, err) == (0, "")
     assert "frames received" in out
     lines = (tmp_path / "out/predictions.jsonl").read_text().splitlines()
-    assert frames_in(tmp_path / "out/videos/127.0.0.1-cam.mp4") == len(lines)
+    (video,) = (tmp_path / "out/videos/127.0.0.1-cam").iterdir()
+    assert frames_in(video) == len(lines)
+
+
+@POSIX
+def test_ctrl_c_ends_the_watching_of_a_camera_that_hangs(model: Path, tmp_path: Path) -> None:
+    """The thread that reads waits for the network then, and must not hold up the end nor cry when it comes."""
+    with Camera(fps=10) as camera:
+        process = begun(["predict", model, camera.url, *QUICK, "--out", tmp_path / "out"])
+        wait_for_lines(tmp_path / "out/predictions.jsonl", process)
+        camera.frozen = True
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=300)
+    assert (process.returncode, err) == (0, "")
 
 
 @POSIX
@@ -170,7 +241,7 @@ def test_a_file_that_may_not_grow_is_one_sentence(model: Path, tmp_path: Path) -
         ["predict", model, clip, *QUICK, "--out", tmp_path / "out", "--save", "video"],
         lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)),
     )
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == 2
     assert "cannot be written" in one_sentence(err)
     assert not list((tmp_path / "out").rglob("*.partial*"))

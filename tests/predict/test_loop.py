@@ -18,6 +18,7 @@ from segwright.errors import DataError, OutputError, UserError
 from segwright.predict.belt import Belt
 from segwright.predict.cleanup import Cleanup
 from segwright.predict.feed import Feed
+from segwright.predict.found import Found
 from segwright.predict.frame import Choice, Frame
 from segwright.predict.loop import Summary, run
 from segwright.predict.predictor import Predictor
@@ -207,11 +208,42 @@ def test_cleaned_and_repainted(engine: Any, tmp_path: Path) -> None:
 
 
 def test_steadiness_is_measured(engine: Any, clip: Path, tmp_path: Path) -> None:
-    summary = predicted(engine, tmp_path / "out", clip, steady=0.5)
-    assert summary.flicker is not None
-    before, after = summary.flicker
-    assert 0 <= after <= before < 0.2
+    measured = predicted(engine, tmp_path / "measured", clip, steady=0.0).flicker
+    smoothed = predicted(engine, tmp_path / "smoothed", clip, steady=0.9).flicker
+    assert measured is not None
+    assert smoothed is not None
+    assert 0 < measured[0] == measured[1] == smoothed[0] != smoothed[1]
     assert predicted(engine, tmp_path / "other", clip).flicker is None
+
+
+@pytest.mark.parametrize("steady", [None, 0.0, 0.5])
+def test_probabilities_are_asked_for_where_frames_are_smoothed(
+    engine: Any, clip: Path, tmp_path: Path, steady: float | None
+) -> None:
+    """Networks that decode their answer themselves would else run a second time for each frame."""
+    asked: list[bool] = []
+
+    class Asked(Predictor):
+        def predict(self, image: np.ndarray, *, key: str = "", probabilities: bool = False) -> Any:
+            asked.append(probabilities)
+            return super().predict(image, key=key, probabilities=probabilities)
+
+    sources = find_sources([clip])
+    run(Asked(engine), Feed(sources), [], tmp_path, steady=steady)
+    assert asked == [steady is not None] * 6
+
+
+def test_a_new_size_begins_a_new_file_whose_name_nobody_has(engine: Any, tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path)
+    classes = engine.facts.classes
+    for source, sides in (("a", (32, 48)), ("a-2", (32,))):
+        for number, side in enumerate(sides):
+            image = np.zeros((side, 64, 3), np.uint8)
+            frame = Frame(image=image, key=f"{source}/{number}", source=source, seconds=number / 10)
+            recorder.write(Found(frame, Predictor(engine).predict(image), classes))
+    recorder.close()
+    heights = {path.name: frames_in(path)[0][1].shape[0] for path in (tmp_path / "videos").iterdir()}
+    assert heights == {"a.mp4": 32, "a-2.mp4": 48, "a-2-2.mp4": 32}
 
 
 class Screen:

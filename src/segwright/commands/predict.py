@@ -154,11 +154,12 @@ def _report(summary: Summary, console: Any) -> None:
     for name, losses in summary.losses.items():
         say(
             f"{name}: {losses.received} frames received, {losses.replaced + losses.skipped} passed over for newer ones, "
-            f"{losses.damaged} damaged, {losses.reconnected} times reconnected"
+            f"{losses.damaged} damaged, {losses.reconnected} times reconnected; answers {summary.delay:.1f} s after arrival"
         )
     if summary.flicker is not None:
         before, after = (100 * share for share in summary.flicker)
-        say(f"Flicker: {before:.2f} % of pixels change class from frame to frame before smoothing, {after:.2f} % after")
+        what = f"{before:.2f} % of pixels change class from frame to frame before smoothing, {after:.2f} % after"
+        say(f"Flicker: {what if before >= 0 else 'not measured, for want of two frames that follow each other'}")
     if places := _places(summary.saved):
         say(f"{places} in {summary.out}")
 

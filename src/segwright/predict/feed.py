@@ -74,6 +74,8 @@ class Feed:
                 decoder = opener(source)
             except DataError as error:
                 self.failures.append(Failure(path=Path(source.shown), reason=str(error)))
+                if tell is not None and len(sources) > 1:
+                    tell(f"{error} The other sources are watched without it.")
                 continue
             if source.kind == "stream" and decoder.duration:
                 self._files.append((source, VideoFrames(source, self.choice, opened=decoder)))

@@ -65,7 +65,9 @@ class Found:
         frame = self.frame
         if not frame.moving:
             return {}
-        return {"source": frame.source, "index": frame.index, "seconds": round(frame.seconds or 0.0, 4)}
+        place = {"source": frame.source, "index": frame.index, "seconds": round(frame.seconds or 0.0, 4)}
+        time = {"time": frame.moment.isoformat(timespec="milliseconds")} if frame.live else {}
+        return place | time
 
 
 def describe(prediction: Prediction) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import cv2
@@ -22,7 +24,8 @@ class Frame:
     image: NDArray[np.uint8]
     """(H, W, 3) RGB, upright."""
     key: str
-    """Names its answers: a picture's path below its folder without suffix, or SOURCE/000123 for frame 123 of a video."""
+    """Names its answers: a picture's path below its folder without suffix, SOURCE/000123 for frame 123 of a video, or
+    SOURCE/20261126-030726-123 for what a live source showed at that time (UTC, with milliseconds)."""
     source: str
     """Name of the source it belongs to."""
     index: int = 0
@@ -33,11 +36,18 @@ class Frame:
     """`time.monotonic()` when it was decoded."""
     path: Path | None = None
     """The picture or video file; None for streams and webcams."""
+    live: bool = False
+    """Whether its source shows what is going on now, and has no end."""
 
     @property
     def moving(self) -> bool:
         """Whether it belongs to a video or stream."""
         return self.seconds is not None
+
+    @property
+    def moment(self) -> datetime:
+        """When it was decoded, in UTC."""
+        return datetime.fromtimestamp(time.time() - (time.monotonic() - self.arrived), UTC)
 
 
 @dataclass(frozen=True, kw_only=True)

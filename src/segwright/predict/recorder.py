@@ -2,7 +2,8 @@
 
 OUT/videos/NAME.mp4 is written beside its place in fragments, each of which is whole: what was written plays even after a
 power cut. When the source ends, or at Ctrl-C, the file gets an ordinary index and its name. A live source begins a new file
-(NAME-2.mp4, ...) every hour, and any source does when its pictures change their size.
+every hour, and any source does when its pictures change their size. Files of a live source are named by the time of their
+first picture, NAME/20261126-030726-123.mp4, so that a run never overwrites those of an earlier one.
 """
 
 from __future__ import annotations
@@ -21,14 +22,18 @@ from numpy.typing import NDArray
 from segwright.errors import OutputError
 from segwright.predict.decoders import require_pyav
 from segwright.predict.found import Drawing, Found
+from segwright.predict.frame import Frame
 
 TICKS = 90_000
 """Steps of a second in which times are written, as MPEG has them."""
 KEY_FRAMES = 50
 """Frames from one key frame to the next: players can jump there, and a power cut costs no more than these."""
-ENCODER = {"preset": "ultrafast", "crf": "23"}
-"""x264: 1.1 ms of CPU time for a 640x480 frame and about as many bytes as MPEG-4 by OpenCV; "veryfast" writes half the bytes in
-2.8 ms, which a network on the same cores would have to wait for. Without B-frames, which ultrafast leaves out, files begin at time 0."""
+QUICK = {"preset": "ultrafast", "crf": "23"}
+"""x264 for video files: 1.1 ms of CPU time for a 640x480 frame and about as many bytes as MPEG-4 by OpenCV. A network on the same
+cores would have to wait for more."""
+SMALL = {"preset": "veryfast", "crf": "23", "bf": "0"}
+"""x264 for live sources, which come no faster than they come, and for weeks: half the bytes, 2.8 ms. Without B-frames (which
+ultrafast leaves out anyway), files begin at time 0."""
 LONGEST_PART = 3600.0
 """Seconds of a live source in one file."""
 COPIED = frozenset({"aac", "mp3", "ac3", "eac3", "opus", "alac", "flac"})
@@ -51,7 +56,7 @@ class Recorder:
         require_pyav()
         self._out, self._draw, self._keep_audio = out, draw, keep_audio
         self._parts: dict[str, _Part] = {}
-        self._numbers: dict[str, int] = {}
+        self._named: set[Path] = set()
         self.written: list[Path] = []
         """Finished files."""
 
@@ -62,17 +67,24 @@ class Recorder:
             return
         picture = found.drawn(self._draw)
         part = self._parts.get(frame.source)
-        too_long = part is not None and frame.path is None and frame.seconds - part.first >= LONGEST_PART
+        too_long = part is not None and frame.live and frame.seconds - part.first >= LONGEST_PART
         if part is not None and (part.size_hw != picture.shape[:2] or too_long):
             self.source_ended(frame.source)
             part = None
         if part is None:
-            number = self._numbers[frame.source] = self._numbers.get(frame.source, 0) + 1
-            name = frame.source if number == 1 else f"{frame.source}-{number}"
             sound = frame.path if self._keep_audio else None
-            path = self._out / "videos" / f"{name}.mp4"
-            part = self._parts[frame.source] = _Part(path, (picture.shape[0], picture.shape[1]), frame.seconds, sound)
+            path, encoder = self._name(frame), SMALL if frame.live else QUICK
+            size_hw = (picture.shape[0], picture.shape[1])
+            part = self._parts[frame.source] = _Part(path, size_hw, frame.seconds, sound, encoder)
         part.add(picture, frame.seconds)
+
+    def _name(self, frame: Frame) -> Path:
+        """A name that no other file of this run has."""
+        name, number = frame.key if frame.live else frame.source, 1
+        while (path := self._out / "videos" / f"{name}{'' if number == 1 else f'-{number}'}.mp4") in self._named:
+            number += 1
+        self._named.add(path)
+        return path
 
     def source_ended(self, source: str) -> None:
         """See `Sink.source_ended`."""
@@ -100,9 +112,12 @@ class _Part:
         size_hw: of its pictures.
         first: seconds of its first frame, which becomes time 0.
         sound: the video file to take the sound from.
+        encoder: options of x264.
     """
 
-    def __init__(self, path: Path, size_hw: tuple[int, int], first: float, sound: Path | None) -> None:
+    def __init__(
+        self, path: Path, size_hw: tuple[int, int], first: float, sound: Path | None, encoder: dict[str, str] = QUICK
+    ) -> None:
         import av
 
         self.size_hw, self.first = size_hw, first
@@ -124,7 +139,7 @@ class _Part:
         except OSError as error:
             raise self._unwritable(error) from error
         height, width = size_hw
-        self._stream: Any = self._container.add_stream("libx264", options={**ENCODER, "g": str(KEY_FRAMES)})
+        self._stream: Any = self._container.add_stream("libx264", options={**encoder, "g": str(KEY_FRAMES)})
         self._stream.width, self._stream.height = width + width % 2, height + height % 2
         self._stream.pix_fmt = "yuv420p"
         context = self._stream.codec_context

@@ -91,5 +91,6 @@ def sinks_for(
     if "video" in saves:
         sinks.append(Recorder(out, draw=draw, keep_audio=keep_audio))
     if "jsonl" in saves:
-        sinks.append(JsonLines(out))
+        # What watches a camera is started again after a power cut, and must not begin by losing what it saw.
+        sinks.append(JsonLines(out, go_on=any(source.kind in {"stream", "webcam"} for source in sources)))
     return saves, sinks

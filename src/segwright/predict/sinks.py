@@ -26,6 +26,9 @@ from segwright.render import write_png
 
 __all__ = ["JsonLines", "Pictures", "Sink", "describe", "write_prediction"]
 
+LONGEST_LINE = 1 << 24
+"""Bytes at the end of an earlier run's lines that are searched for the end of the last whole one."""
+
 
 class Sink(Protocol):
     """A place for results."""
@@ -82,10 +85,12 @@ class JsonLines:
 
     Args:
         out: folder; the file is made with the first line.
+        go_on: put lines behind those of an earlier run, as after the restart of what watches a camera for weeks; else the file
+            is replaced.
     """
 
-    def __init__(self, out: Path) -> None:
-        self._path = out / "predictions.jsonl"
+    def __init__(self, out: Path, *, go_on: bool = False) -> None:
+        self._path, self._go_on = out / "predictions.jsonl", go_on
         self._file: int | None = None
 
     def write(self, found: Found) -> None:
@@ -93,18 +98,26 @@ class JsonLines:
         line = (json.dumps(found.line, ensure_ascii=False) + "\n").encode("utf-8")
         try:
             if self._file is None:
-                self._file = os.open(
-                    self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o666
-                )
-            end = os.lseek(self._file, 0, os.SEEK_CUR)
+                self._file = self._open()
+            end = os.lseek(self._file, 0, os.SEEK_END)
             if os.write(self._file, line) < len(line):
                 os.ftruncate(self._file, end)
-                os.lseek(self._file, end, os.SEEK_SET)
                 raise OSError(28, "No space left on device")
         except OSError as error:
             raise OutputError(
                 f"{self._path} cannot be written ({error.strerror or error}); choose another place or free some space."
             ) from error
+
+    def _open(self) -> int:
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
+        # Appending also when somebody empties the file meanwhile, as logrotate does.
+        file = os.open(self._path, flags | (os.O_APPEND if self._go_on else os.O_TRUNC), 0o666)
+        end = os.lseek(file, 0, os.SEEK_END)
+        tail = os.lseek(file, max(end - LONGEST_LINE, 0), os.SEEK_SET)
+        last = os.read(file, end - tail)
+        if not last.endswith(b"\n") and end:  # a power cut left half a line
+            os.ftruncate(file, tail + last.rfind(b"\n") + 1)
+        return file
 
     def source_ended(self, source: str) -> None:
         """See `Sink.source_ended`."""

@@ -7,15 +7,19 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from http.client import HTTPException
 from pathlib import Path
 from typing import Literal
+from urllib.request import urlopen
 
-from segwright.data.packing import read_pack
+from segwright.data.packing import PACK_FILE, read_pack
 from segwright.data.sample import IMAGE_SUFFIXES, Sample
 from segwright.data.shards import url_of
 from segwright.errors import DataError
 from segwright.predict.decoders import without_secrets
 
+ANSWER_SECONDS = 5.0
+"""How long a web server may take to say whether an address is a pack of pictures."""
 MAGIC = frozenset("*?[")
 VIDEO_SUFFIXES = frozenset(
     {
@@ -61,7 +65,7 @@ def find_sources(words: Sequence[str | Path], *, leave_out: Path | None = None) 
         text = str(word)
         if re.fullmatch(r"\d{1,3}", text) and not Path(text).exists():
             moving.append(Source(kind="webcam", name=f"webcam-{text}", address=text))
-        elif STREAMS.fullmatch(text) and not _is_pack(Path(text)):
+        elif STREAMS.fullmatch(text) and not _is_pack(text):
             moving.append(Source(kind="stream", name=_stream_name(text), address=text))
         else:
             found, videos = _find(Path(word), leave_out=leave_out, also_videos=True)
@@ -130,13 +134,14 @@ def _find(source: Path, *, leave_out: Path | None, also_videos: bool) -> tuple[t
     return tuple(sample for sample in samples if sample not in videos), videos
 
 
-def _is_pack(address: Path) -> bool:
-    """Whether a URL holds what `segwright pack` wrote; a stream's server answers no to that question."""
-    if not str(url_of(address) or "").startswith("http"):
+def _is_pack(address: str) -> bool:
+    """Whether a URL holds what `segwright pack` wrote. Many cameras send their endless stream whatever is asked for."""
+    if not address.lower().startswith("http") or "?" in address:
         return False
     try:
-        return read_pack(address) is not None
-    except DataError:
+        with urlopen(f"{address.rstrip('/')}/{PACK_FILE}", timeout=ANSWER_SECONDS) as answer:  # noqa: S310 - http, as said above
+            return bool(answer.read(1) == b"{")
+    except (OSError, ValueError, HTTPException):
         return False
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from segwright.errors import DataError
 from segwright.predict.decoders import CvDecoder, Decoder, Shot, open_video
@@ -88,13 +88,18 @@ class LiveStream:
         self._given += 1
         if self._given == self._choice.most:
             self._stop.set()
-        return Frame(
+        frame = Frame(
             image=self._choice.sized(decoder.picture(shot)),
-            key=f"{self.source.name}/{number:09d}",
+            key=self.source.name,
             source=self.source.name,
             index=number,
             seconds=seconds,
             arrived=shot.arrived,
+            live=True,
+        )
+        # Named by the time: numbers begin anew with each run, and would overwrite what an earlier one found.
+        return replace(
+            frame, key=f"{self.source.name}/{frame.moment:%Y%m%d-%H%M%S}-{frame.moment.microsecond // 1000:03d}"
         )
 
     @property

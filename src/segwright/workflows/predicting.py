@@ -15,6 +15,7 @@ from segwright.errors import DataError, UserError
 from segwright.workflows.choosing import shown
 
 if TYPE_CHECKING:
+    from segwright.classes import Classes
     from segwright.engines.foreign import Described
     from segwright.predict.cleanup import Cleanup
     from segwright.predict.found import Drawing
@@ -75,14 +76,14 @@ def predict_pictures(
     if not lines and not failures:
         return predict_samples(predictor, samples, out, progress=shown(console))
     summary = predict_samples(predictor, others, out, progress=shown(console)) if others else None
-    return _with_large(summary, lines, failures, predictor, out)
+    return _with_large(summary, lines, failures, predictor.classes, out)
 
 
 def _with_large(
     summary: Summary | None,
     lines: list[dict[str, Any]],
     failures: list[tuple[Path, str]],
-    predictor: Predictor,
+    classes: Classes,
     out: Path,
 ) -> Summary:
     """One summary of small pictures, where there were some, and of large ones."""
@@ -93,10 +94,10 @@ def _with_large(
 
     if summary is None and not lines:
         raise DataError(f"None of the {len(failures)} pictures could be read; the first: {failures[0][1]}")
-    write_text(out / "classes.csv", predictor.classes.to_csv())
+    write_text(out / "classes.csv", classes.to_csv())
     add_lines(out, lines, others=summary is not None)
     every = [json.loads(line) for line in (out / "predictions.jsonl").read_text(encoding="utf-8").splitlines()]
-    pixels = {name: sum(line["pixels"][name] for line in every) for name in predictor.classes.names}
+    pixels = {name: sum(line["pixels"][name] for line in every) for name in classes.names}
     total = max(sum(pixels.values()), 1)
     return replace(
         summary or Summary(out=out, pictures=0, failures=(), milliseconds=0.0, shares={}),
@@ -170,8 +171,10 @@ def predict_sources(
         UserError: nothing could be predicted, or something could not be written.
     """
     from segwright.outputs import require_writable, write_text
+    from segwright.predict.cleanup import Cleanup
     from segwright.predict.decoders import without_secrets
     from segwright.predict.feed import Feed
+    from segwright.predict.frame import Choice
     from segwright.predict.loop import bar, run
     from segwright.predict.palette import read_palette
     from segwright.predict.predictor import Predictor
@@ -180,7 +183,7 @@ def predict_sources(
     from segwright.predict.window import Window
     from segwright.workflows.opening import open_model
 
-    wishes = wishes or Wishes()
+    wishes, choice, cleanup = wishes or Wishes(), choice or Choice(), cleanup or Cleanup()
     found = find_sources(sources, leave_out=out)
     window = Window() if wishes.window else None
     # Nobody knows how many frames of a video will be wanted; there are enough to look for the fastest engine.
@@ -193,9 +196,11 @@ def predict_sources(
     classes = read_palette(wishes.palette, predictor.classes) if wishes.palette else predictor.classes
     require_writable(out)
     write_text(out / "classes.csv", classes.to_csv())
+    if predictor.tiled and (choice.size_wh or not cleanup.idle):
+        _refuse_large_ones(found)
     found, lines, failures = _large_ones_first(predictor, found, out)
     if not found:
-        return replace(_with_large(None, lines, failures, predictor, out), saved=frozenset({"masks", "jsonl"}))
+        return replace(_with_large(None, lines, failures, classes, out), saved=frozenset({"masks", "jsonl"}))
     # The lines of large pictures are added to those of the others.
     said = wishes.saves if wishes.saves is None or not lines else wishes.saves | {"jsonl"}
     saves, sinks = sinks_for(
@@ -229,10 +234,26 @@ def predict_sources(
             status=bar(feed) if shown(console) else None,
         )
         summary = replace(summary, saved=saves)
-        return _with_large(summary, lines, failures, predictor, out) if lines or failures else summary
+        return _with_large(summary, lines, failures, classes, out) if lines or failures else summary
     finally:
         if window is not None:
             window.close()
+
+
+def _refuse_large_ones(sources: Sequence[Source]) -> None:
+    """Whole pictures are resized and cleaned, not rows of them.
+
+    Raises:
+        UserError: there is a picture that is only read by rows.
+    """
+    from segwright.predict.large import is_large
+
+    for sample in (sample for source in sources for sample in source.pictures):
+        if is_large(sample.image):
+            raise UserError(
+                f"{sample.image} is read by rows, because it is large, and --size, --min-area, --fill-holes and --largest-only need whole "
+                "pictures; leave them out, or that file."
+            )
 
 
 def _large_ones_first(
