@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from segwright.errors import DataError, ModelError
+from segwright.outputs import csv_text
 
 if TYPE_CHECKING:
     import torch
@@ -230,12 +231,9 @@ class Classes:
 
     def to_csv(self) -> str:
         """This table as the text of a `classes.csv` whose indexes are the class numbers."""
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(["index", "name", "r", "g", "b", "ignore"])
-        for number, (name, colour) in enumerate(zip(self.names, self.colours, strict=True)):
-            writer.writerow([number, name, *colour, 0])
-        return out.getvalue()
+        named = enumerate(zip(self.names, self.colours, strict=True))
+        rows = ([number, name, *colour, 0] for number, (name, colour) in named)
+        return csv_text(["index", "name", "r", "g", "b", "ignore"], rows)
 
 
 @dataclass(frozen=True)

@@ -154,7 +154,7 @@ def test_a_loss_that_is_no_number_stops_the_run(
     def build(*_: object, **__: object) -> object:
         return lambda logits, truth: logits.mean() * 0 + (next(losses) if logits.requires_grad else 1.0)
 
-    monkeypatch.setattr("segwright.training.segmenter.build_loss", build)
+    monkeypatch.setattr("segwright.training.segmenter.loss_of", build)
     with pytest.raises(UserError, match=r"nan at step 4 .*--lr than 0\.02") as caught:
         fit.train(binary_data, tiny_recipe(epochs=10), tmp_path / "run")
     assert "\n" not in str(caught.value)

@@ -141,7 +141,7 @@ def test_a_loss_that_falls_at_no_rate_is_refused_and_leaves_nothing(
     binary_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "segwright.training.lr_finder.build_loss", lambda *_, **__: lambda logits, truth: logits.mean() * 0 + 1
+        "segwright.training.lr_finder.loss_of", lambda *_, **__: lambda logits, truth: logits.mean() * 0 + 1
     )
     flags = ("--model", NAME, "--precision", "fp32", "--lr", "auto")
     said = refused("train", binary_data, "--out", tmp_path / "run", *flags)

@@ -135,7 +135,9 @@ def _refuse_with_resume(
 
 
 def _what_is_left(folder: Path) -> str:
-    if (folder / "resume.pt").is_file():
+    from segwright.training.state import NAME
+
+    if (folder / NAME).is_file():
         return f"go on with: segwright train --resume {folder}"
     if (folder / "best.safetensors").is_file():
         return f"the best weights so far lie in {folder}"

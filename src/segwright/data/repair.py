@@ -7,11 +7,9 @@ which file is listed in OUT/repairs.csv.
 
 from __future__ import annotations
 
-import csv
-import io
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +26,7 @@ from segwright.data.likeness import same_pictures
 from segwright.data.sample import opened, read_raw_mask
 from segwright.errors import DataError, OutputError
 from segwright.masks import UNOWNED, class_map_from_raw
-from segwright.outputs import folder_being_written
+from segwright.outputs import csv_text, folder_being_written
 
 JPEG_QUALITY = 97
 """Of pictures that had to be turned, without colour subsampling; all others are the original bytes."""
@@ -86,7 +84,7 @@ def repair(dataset: Dataset, health: Health, out: Path, *, progress: bool = True
             for inspection in bar.track(kept, description="mending"):
                 rows += _write_pair(inspection, plan, partial)
         (partial / "classes.csv").write_text(plan.classes.to_csv(), encoding="utf-8")
-        (partial / "repairs.csv").write_text(_as_csv(rows), encoding="utf-8")
+        (partial / "repairs.csv").write_text(csv_text(["file", "what was done"], rows), encoding="utf-8")
     return Repaired(
         dataset=find_dataset(out), rows=tuple(rows), kept=len(kept), dropped=len(full.inspections) - len(kept)
     )
@@ -253,11 +251,3 @@ def _inside(folder: Path, name: str) -> Path:
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
-
-
-def _as_csv(rows: Iterable[tuple[str, str]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["file", "what was done"])
-    writer.writerows(rows)
-    return text.getvalue()

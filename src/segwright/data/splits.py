@@ -9,9 +9,7 @@ At the end: how often each training picture is drawn, so that rare classes are s
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -30,6 +28,7 @@ from segwright.data.layouts import ALL, Dataset
 from segwright.data.likeness import Likeness, likeness, near_pairs, same_pictures
 from segwright.data.sample import Sample, read_image, read_mask
 from segwright.errors import DataError
+from segwright.outputs import csv_text
 
 FEWEST_FRAMES = 8
 """Numbered names of one kind count as a video from this many on."""
@@ -309,11 +308,7 @@ class ClassShares:
 
     def to_csv(self) -> str:
         """One line for each class."""
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(["class", "pictures_before", "pictures_after", "pixels_before", "pixels_after"])
-        writer.writerows(self.rows())
-        return out.getvalue()
+        return csv_text(["class", "pictures_before", "pictures_after", "pixels_before", "pixels_after"], self.rows())
 
     def table(self, most: int = 30) -> Table:
         """The same in percent, for the terminal: the rarest classes first, `most` at most."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import time
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from segwright.checkpoint import Checkpoint
-from segwright.outputs import write_text
+from segwright.outputs import csv_text, write_text
 from segwright.recipe import Recipe
 from segwright.training import panels
 from segwright.training.loggers import Loggers
@@ -156,11 +154,7 @@ class Keeper(L.Callback):
         )
         if not segmenter.trainer.is_global_zero:
             return
-        text = io.StringIO()
-        writer = csv.DictWriter(text, self.rows[0].keys(), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.rows)
-        write_text(self.folder / "log.csv", text.getvalue())
+        write_text(self.folder / "log.csv", csv_text(list(self.rows[0]), (row.values() for row in self.rows)))
 
 
 class Bar(L.Callback):

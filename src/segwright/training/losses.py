@@ -24,7 +24,7 @@ from segwright.classes import IGNORED, Classes
 from segwright.data.loaders import Batch, Pairs
 from segwright.data.order import Draw
 from segwright.errors import RecipeError
-from segwright.recipe import Recipe
+from segwright.recipe import FitRecipe, Recipe
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """(logits (B, channels, H, W) float32, class maps (B, H, W) uint8) -> scalar."""
@@ -81,6 +81,11 @@ def batch_loss(loss: Loss, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
         Scalar.
     """
     return batch.weigh(lambda class_maps: loss(logits, class_maps))
+
+
+def loss_of(fit: FitRecipe, classes: Classes) -> Sum:
+    """The loss that a recipe's `fit` part describes; see `build_loss`."""
+    return build_loss(fit.loss, classes, label_smoothing=fit.label_smoothing, class_weights=fit.class_weights)
 
 
 def build_loss(name: str, classes: Classes, *, label_smoothing: float = 0.0, class_weights: str = "none") -> Sum:

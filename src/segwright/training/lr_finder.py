@@ -10,8 +10,6 @@ pictures stay as they were, and no random number of the run is drawn.
 from __future__ import annotations
 
 import copy
-import csv
-import io
 import math
 import time
 from collections.abc import Iterator
@@ -28,10 +26,10 @@ from segwright.classes import Classes
 from segwright.data.loaders import Batch, Pairs, stack
 from segwright.data.order import Draw
 from segwright.errors import RecipeError
-from segwright.outputs import write_text
+from segwright.outputs import csv_text, write_text
 from segwright.recipe import Recipe
 from segwright.render import write_png
-from segwright.training.losses import Loss, batch_loss, build_loss
+from segwright.training.losses import Loss, batch_loss, loss_of
 from segwright.training.lr_curve import drawn
 from segwright.training.optimisers import build_optimiser
 from segwright.training.pace import Pace, computing
@@ -74,14 +72,9 @@ class Curve:
         Raises:
             OutputError: the place cannot be written.
         """
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["lr", "loss", "smoothed"])
-        writer.writerows(
-            (f"{rate:.6g}", f"{loss:.6g}", f"{smooth:.6g}")
-            for rate, loss, smooth in zip(self.rates, self.losses, self.smoothed, strict=True)
-        )
-        write_text(folder / "lr_finder.csv", text.getvalue())
+        numbers = zip(self.rates, self.losses, self.smoothed, strict=True)
+        rows = ([f"{number:.6g}" for number in row] for row in numbers)
+        write_text(folder / "lr_finder.csv", csv_text(["lr", "loss", "smoothed"], rows))
         picture = drawn(np.array(self.rates), np.array(self.losses), np.array(self.smoothed), self.best, self.chosen)
         write_png(folder / "lr_finder.png", picture)
 
@@ -107,7 +100,7 @@ def with_lr(
     if recipe.fit.lr != "auto":
         return recipe
     fit = recipe.fit
-    loss = build_loss(fit.loss, classes, label_smoothing=fit.label_smoothing, class_weights=fit.class_weights)
+    loss = loss_of(fit, classes)
     started = time.monotonic()
     curve = find(network, loss, trial_batches(recipe, pairs), recipe, pace, pairs.device)
     curve.save(out)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections import Counter
 from pathlib import Path
@@ -13,7 +11,7 @@ import lightning as L
 
 from segwright.data.loaders import Batch
 from segwright.errors import UserError
-from segwright.outputs import write_text
+from segwright.outputs import csv_text, write_text
 from segwright.recipe import Recipe
 from segwright.training.machines import of_all_processes
 
@@ -64,11 +62,8 @@ class Skips(L.Callback):
         reasons = {key: reason for _, of in gathered for key, reason in of.items()}
         if trainer.is_global_zero and times.total() > self._written:
             self._written = times.total()
-            out = io.StringIO()
-            writer = csv.writer(out, lineterminator="\n")
-            writer.writerow(["key", "times", "reason"])
-            writer.writerows([key, times[key], reasons[key]] for key in sorted(times))
-            write_text(self.folder / SKIPPED_FILE, out.getvalue())
+            rows = ([key, times[key], reasons[key]] for key in sorted(times))
+            write_text(self.folder / SKIPPED_FILE, csv_text(["key", "times", "reason"], rows))
 
     def sentence(self) -> str:
         """One line for the end of the run; empty when every picture could be read."""

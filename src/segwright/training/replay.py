@@ -31,7 +31,7 @@ from segwright.models.catalogue import Network, build
 from segwright.models.widths import widths_from
 from segwright.outputs import folder_being_written, write_text
 from segwright.recipe import Recipe
-from segwright.training.losses import Sum, batch_loss, build_loss
+from segwright.training.losses import Sum, batch_loss, loss_of
 from segwright.training.pace import Pace, computing
 
 FOLDER = "nan"
@@ -284,12 +284,12 @@ def keep(
         stored = {name: value.detach().cpu().contiguous() for name, value in tensors.items()} | {"random": random}
         save_tensors(stored, partial / "batch.safetensors")
         save_tensors(weights, partial / "weights.safetensors")
-        render.write_png(partial / "batch.png", contact_sheet(batch, classes))
+        render.write_png(partial / "batch.png", sheet_of(batch, classes))
         (partial / "why.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     return seen
 
 
-def contact_sheet(batch: Batch, classes: Classes) -> render.Rgb8:
+def sheet_of(batch: Batch, classes: Classes) -> render.Rgb8:
     """Pictures of a batch, each beside its truth.
 
     Args:
@@ -345,7 +345,7 @@ def replay(folder: Path) -> Replay:
             f"The step kept in {place} cannot be read ({type(error).__name__}: {said}); it was changed or cut off."
         ) from error
     fit = recipe.fit
-    loss = build_loss(fit.loss, classes, label_smoothing=fit.label_smoothing, class_weights=fit.class_weights)
+    loss = loss_of(fit, classes)
     network.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     batch = _batch({k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in batch._asdict().items()})
     passes = []

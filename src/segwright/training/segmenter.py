@@ -23,7 +23,7 @@ from segwright.models.catalogue import Network
 from segwright.recipe import Recipe
 from segwright.tiling import blended
 from segwright.training import replay
-from segwright.training.losses import batch_loss, build_loss
+from segwright.training.losses import batch_loss, loss_of
 from segwright.training.machines import of_all_processes
 from segwright.training.optimisers import build_optimiser
 from segwright.training.pace import Pace, computing
@@ -65,12 +65,7 @@ class Segmenter(L.LightningModule):
         self.measured: nn.Module = network
         if recipe.fit.ema:
             self.measured = copy.deepcopy(network).requires_grad_(False)
-        self.loss = build_loss(
-            recipe.fit.loss,
-            classes,
-            label_smoothing=recipe.fit.label_smoothing,
-            class_weights=recipe.fit.class_weights,
-        )
+        self.loss = loss_of(recipe.fit, classes)
         self.folder: Path | None = None
         """Of the run: where a step that is not finite is kept; None keeps none."""
         self.teacher: Teacher | None = None
