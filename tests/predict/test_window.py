@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from segwright.errors import UserError
 from segwright.predict.window import TITLE, Window
@@ -79,3 +85,48 @@ def test_a_machine_without_a_screen_is_told(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(pygame.display, "get_driver", lambda: "offscreen")
     with pytest.raises(UserError, match="--view-img needs a screen"):
         Window()
+
+
+SHOW = """
+import os, sys, time
+import numpy as np
+from PIL import ImageGrab
+from segwright.predict.window import Window
+
+window = Window()
+until = time.monotonic() + 60
+while time.monotonic() < until:
+    window.show(np.full((240, 320, 3), (10, 200, 30), np.uint8), 5.0, 100)
+    window.poll()
+    seen = ImageGrab.grab(xdisplay=os.environ["DISPLAY"])
+    if seen.getpixel((160, 200)) == (10, 200, 30):
+        seen.save(sys.argv[1])
+        break
+window.close()
+"""
+
+
+@pytest.mark.skipif(
+    not shutil.which("Xvfb") and not os.environ.get("SEGWRIGHT_NO_SKIPS"),
+    reason="Xvfb, a screen without hardware, is not installed",
+)
+def test_a_real_screen_shows_it(tmp_path: Path) -> None:
+    screen = subprocess.Popen(
+        ["Xvfb", "-displayfd", "1", "-screen", "0", "320x240x24", "-nolisten", "tcp"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert screen.stdout is not None
+    try:
+        environment = {name: value for name, value in os.environ.items() if name != "SDL_VIDEODRIVER"}
+        environment["DISPLAY"] = f":{screen.stdout.readline().strip()}"
+        program = [sys.executable, "-c", SHOW, str(tmp_path / "seen.png")]
+        done = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    finally:
+        screen.terminate()
+        screen.wait()
+        screen.stdout.close()
+    assert (done.returncode, done.stderr) == (0, "")
+    with Image.open(tmp_path / "seen.png") as seen:
+        assert np.asarray(seen)[:60, :150].max() == 255  # the letters
