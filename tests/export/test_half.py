@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,8 @@ from segwright.errors import ModelError
 from segwright.export.deployable import deployed_facts, made_up_pictures
 from segwright.export.half import LARGEST, float32_twin, halved
 from segwright.export.onnx import TOLERANCES, export_onnx, prove
-from segwright.models.catalogue import BUILDERS, SETTINGS
-from tests.export.rtx import builds_an_engine
 
 onnx = pytest.importorskip("onnx", reason="the extra segwright[onnx] is not installed")
-MakeCheckpoint = Callable[..., Checkpoint]
 
 
 @pytest.fixture(scope="module")
@@ -119,21 +115,3 @@ def test_a_weight_beyond_fp16_is_refused() -> None:
 def test_a_graph_without_marks_is_refused(binary_file: Path) -> None:
     with pytest.raises(ModelError, match="marks"):
         halved(onnx.load(binary_file))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("model", sorted(BUILDERS))
-def test_every_network_of_the_catalogue_halves_and_builds(
-    model: str, make_checkpoint: MakeCheckpoint, tmp_path: Path
-) -> None:
-    owned = SETTINGS[BUILDERS[model]]
-    encoder = {"DPT": "tu-vit_tiny_patch16_224", "Segformer": "mit_b0"}.get(
-        model, "resnet18" if "encoder" in owned else ""
-    )
-    narrow = {"base_channels": 16} if "base_channels" in owned else {}
-    size_hw = (224, 224) if model == "DPT" else (128, 160)
-    checkpoint = make_checkpoint(model, encoder, classes=3, size_hw=size_hw, **narrow)
-    path = export_onnx(checkpoint, tmp_path / "m.onnx", precision="fp16")
-    facts = deployed_facts(checkpoint, precision="fp16")
-    assert prove(path, checkpoint, facts) < TOLERANCES["fp16"][0]
-    builds_an_engine(path, size_hw)
