@@ -167,7 +167,7 @@ def test_the_command_takes_an_engine(run: Path, tmp_path: Path) -> None:
     shots = tmp_path / "shots"
     shots.mkdir()
     Image.fromarray(drawn_pictures((64, 96), 1)[0]).save(shots / "a.png")
-    assert "1 pictures" in succeeded("predict", run, shots, "--out", tmp_path / "out", "--engine", "onnxruntime")
+    assert "1 picture, " in succeeded("predict", run, shots, "--out", tmp_path / "out", "--engine", "onnxruntime")
     assert "does not pay" in succeeded("predict", run, shots, "--out", tmp_path / "own")
 
 

@@ -317,6 +317,11 @@ def test_an_address_that_is_not_there_is_said(web: str) -> None:
         list(frames(f"{web}/absent.mp4"))
 
 
+def test_a_host_that_nobody_knows_is_said() -> None:
+    with pytest.raises(DataError, match=r"on a host that nobody knows, camera\.invalid"):
+        list(frames("rtsp://me:secret@camera.invalid/live"))
+
+
 def test_a_webcam_is_read_by_its_number(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """OpenCV's file backend stands in for the device."""
     path, real = write_video(tmp_path / "clip.mp4", 30), cv2.VideoCapture

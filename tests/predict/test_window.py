@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from segwright.errors import UserError
-from segwright.predict.window import TITLE, Window
+from segwright.predict.window import SCREENS, TITLE, Window
 
 pygame: Any = pytest.importorskip("pygame", reason="the extra 'window' is not installed")
 
@@ -85,6 +85,16 @@ def test_a_machine_without_a_screen_is_told(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(pygame.display, "get_driver", lambda: "offscreen")
     with pytest.raises(UserError, match="--view-img needs a screen"):
         Window()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only a Linux machine can be without a screen so easily")
+def test_looking_for_a_screen_prints_nothing() -> None:
+    program = "from segwright.errors import UserError\nfrom segwright.predict.window import Window\n"
+    program += "try:\n    Window()\nexcept UserError as error:\n    print(error)"
+    environment = {name: value for name, value in os.environ.items() if name not in SCREENS}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("--view-img needs a screen")
+    assert done.stderr == ""
 
 
 SHOW = """

@@ -61,15 +61,15 @@ def bench(
 
 
 def _show(found: Benchmark, console: Any) -> None:
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     height, width = found.picture_hw
-    title = f"{found.model}, {found.classes} classes, a picture of {width}x{height}, milliseconds as p50 / p95"
-    table = Table(title=title, title_justify="left")
-    for column in ("engine", "preparation", "network", "finishing", "whole", "CPU", "best batch", "same class"):
-        # In a narrow terminal the numbers may take two lines, and names may not.
-        name = column == "engine"
-        table.add_column(column, justify="left" if name else "right", no_wrap=name, min_width=18 if name else None)
+    title = f"{found.model}, {found.classes} classes, {width}x{height} pixels; ms, p50 above p95"
+    # Narrow enough for 80 columns.
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for column in ("engine", "preparation", "network", "finishing", "whole", "CPU", "best\nbatch", "same\nclass %"):
+        table.add_column(column, justify="left" if column == "engine" else "right", no_wrap=True, vertical="top")
     for lap in found.laps:
         if lap.problem:
             continue
@@ -77,17 +77,18 @@ def _show(found: Benchmark, console: Any) -> None:
         spreads = (taken.preparation, taken.network, taken.finishing, taken.whole)
         table.add_row(
             f"{lap.engine} *" if lap.engine == found.fastest else lap.engine,
-            *(f"{spread.p50:.1f} / {spread.p95:.1f}" for spread in spreads),
+            *(f"{spread.p50:.1f}\n{spread.p95:.1f}" for spread in spreads),
             f"{taken.processor.p50:.1f}",
-            f"{taken.best_batch}: {taken.best_batch_milliseconds:.1f} each",
-            f"{100 * lap.agreement:.2f} %",
+            f"{taken.best_batch}: {taken.best_batch_milliseconds:.1f}",
+            f"{100 * lap.agreement:.2f}",
         )
     console.print(table)
     for lap in found.laps:
         if lap.problem:
             console.print(f"{lap.engine} could not run: {lap.problem}", soft_wrap=True, highlight=False)
     console.print(
-        "* the fastest that agrees. Whole: from the picture in memory to its class map. CPU: of all threads together.",
+        "* the fastest that agrees. Whole: from the picture in memory to its class map. CPU: of all threads together. "
+        "Best batch: so many pictures at once take the network least for each.",
         soft_wrap=True,
         highlight=False,
     )

@@ -137,8 +137,9 @@ def predict(
     if summary.stopped and not summary.losses:
         raise KeyboardInterrupt  # a file was not read to its end; a live source has none, so stopping it is no failure
     if summary.failures:
-        what = "sources could not be read whole" if summary.frames or summary.losses else "pictures could not be read"
-        fail(f"{len(summary.failures)} {what}; the first: {summary.failures[0].reason}", NOT_GOOD_ENOUGH)
+        count, whole = len(summary.failures), " whole" if summary.frames or summary.losses else ""
+        noun = ("source" if whole else "picture") + ("s" if count > 1 else "")
+        fail(f"{count} {noun} could not be read{whole}; the first: {summary.failures[0].reason}", NOT_GOOD_ENOUGH)
     return OK
 
 
@@ -148,7 +149,7 @@ def _report(summary: Summary, console: Any) -> None:
 
     shares = ", ".join(f"{name} {100 * share:.1f} %" for name, share in summary.shares.items())
     if summary.pictures:
-        what = "frames" if summary.frames == summary.pictures else "pictures"
+        what = ("frame" if summary.frames == summary.pictures else "picture") + ("s" if summary.pictures > 1 else "")
         rate = f" ({summary.pictures / summary.seconds:.1f} a second)" if summary.frames else ""
         say(f"{summary.pictures} {what}, {summary.milliseconds:.0f} ms each{rate}: {shares}")
     for name, losses in summary.losses.items():

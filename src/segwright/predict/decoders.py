@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import re
+import socket
 import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
@@ -302,10 +304,24 @@ def cannot_open(address: str, error: BaseException | None) -> str:
         return f"{shown} does not answer within {OPEN_SECONDS:g} s; check host, port and network."
     if isinstance(error, PermissionError):
         return f"{shown} may not be read; give yourself read permission."
+    if network and (host := _unknown_host(address)):
+        return (
+            f"{shown} is on a host that nobody knows, {host}; check its name, and that this machine is on the network."
+        )
     if network:
         detail = f" ({without_secrets(said)})" if said else ""
         return f"{shown} cannot be opened as a stream{detail}; check the address, and whether another player shows it."
     return f"{shown} is not a video, or is cut off before its index or damaged; copy it again."
+
+
+def _unknown_host(address: str) -> str:
+    """The address's host where its name leads nowhere; else nothing."""
+    try:
+        host = urlsplit(address).hostname or ""
+        socket.getaddrinfo(host, None)
+    except (OSError, ValueError):
+        return host
+    return ""
 
 
 def _no_camera(number: int) -> str:

@@ -6,6 +6,7 @@ The window is SDL's, by pygame: unlike OpenCV's it needs no other build of OpenC
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections import deque
 
@@ -18,6 +19,8 @@ from segwright.errors import MissingExtraError, UserError
 TITLE = "segwright - q quits, space pauses"
 REMEMBERED = 30
 """Frames over which the numbers are averaged."""
+SCREENS = frozenset({"DISPLAY", "WAYLAND_DISPLAY", "XDG_RUNTIME_DIR", "SDL_VIDEODRIVER"})
+"""Variables of the environment by which Linux says where a screen is."""
 NO_SCREEN = frozenset({"offscreen", "dummy", "evdev"})
 """What SDL falls back to where there is no screen."""
 HEADLESS = (
@@ -42,10 +45,17 @@ class Window:
         except ImportError as error:
             raise MissingExtraError("pygame", "window") from error
         self._pygame = pygame
+        # Looking for a Wayland screen where there can be none prints an error; the console of a machine without a desktop is left.
+        bare = sys.platform == "linux" and not SCREENS & os.environ.keys()
         try:
+            if bare:
+                os.environ["SDL_VIDEODRIVER"] = "kmsdrm"
             pygame.display.init()
         except pygame.error as error:
             raise UserError(HEADLESS) from error
+        finally:
+            if bare:
+                del os.environ["SDL_VIDEODRIVER"]
         if pygame.display.get_driver() in NO_SCREEN and "SDL_VIDEODRIVER" not in os.environ:
             pygame.display.quit()
             raise UserError(HEADLESS)
