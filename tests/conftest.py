@@ -34,6 +34,7 @@ def pytest_configure() -> None:
             "onnxslim",
             "openvino",
             "pygame",
+            "ray",
             "tensorrt_rtx",
             "tifffile",
         )

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from segwright.data.sample import read_image
 from segwright.errors import DataError
 from segwright.predict.sources import find_pictures
 
@@ -63,3 +67,21 @@ def test_nothing_to_predict_is_said(shots: Path, source: str, said: str) -> None
     (shots / "empty").mkdir()
     with pytest.raises(DataError, match=said):
         find_pictures(shots / source)
+
+
+def test_pictures_behind_a_url_are_found_and_read() -> None:
+    import fsspec
+
+    memory = fsspec.filesystem("memory")
+    image = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
+    data = io.BytesIO()
+    Image.fromarray(image).save(data, "PNG")
+    for name in ("a.png", "deep/b.png", ".hidden/c.png", "notes.txt"):
+        memory.pipe_file(f"/shots/{name}", data.getvalue())
+    found = find_pictures(Path("memory://shots"))
+    assert [sample.key for sample in found] == ["a", "deep/b"]
+    assert all(np.array_equal(read_image(sample.image), image) for sample in found)
+    assert [sample.key for sample in find_pictures(Path("memory://shots/deep/b.png"))] == ["b"]
+    for nothing in ("memory://shots/absent", "memory://shots/notes.txt"):
+        with pytest.raises(DataError):
+            find_pictures(Path(nothing))

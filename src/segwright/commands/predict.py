@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from cyclopts import Parameter
 
 from segwright import recipe
 from segwright.commands.speaking import NOT_GOOD_ENOUGH, OK, console_of, fail
+from segwright.errors import UserError
 
 if TYPE_CHECKING:
     from segwright.predict.loop import Summary
@@ -60,6 +62,8 @@ def predict(
     classes: Path | None = None,
     mean: str | None = None,
     std: str | None = None,
+    ray: Flag = False,
+    workers: int | None = None,
 ) -> int:
     """Find things in pictures, videos, streams or webcams, and write what was found.
 
@@ -94,12 +98,16 @@ def predict(
         classes: Of an .onnx file from elsewhere: a class table, or the names in their order with commas between.
         mean: Of an .onnx file from elsewhere: mean of the channels after scaling to 0..1, such as 0.485,0.456,0.406.
         std: Of an .onnx file from elsewhere: standard deviation of the channels likewise.
+        ray: For millions of pictures: predict on the Ray cluster that RAY_ADDRESS names, else with one worker on each core here;
+            the same command goes on where it was stopped.
+        workers: With --ray, so many at the same time.
     """
     from segwright.engines.memory import keep_memory
     from segwright.predict.cleanup import Cleanup
     from segwright.predict.frame import Choice, size_of
     from segwright.predict.saving import parse_saves
     from segwright.workflows import predicting
+    from segwright.workflows.bulk import predict_with_ray
     from segwright.workflows.describing import described
 
     console = console_of()
@@ -117,23 +125,30 @@ def predict(
         steady=steady,
         window=view_img,
     )
+    asked: dict[str, Any] = {
+        "choice": choice,
+        "cleanup": Cleanup(smallest=min_area, hole=fill_holes, largest_only=largest_only),
+        "wishes": wishes,
+        "console": console,
+        "threshold": threshold,
+        "engine": engine,
+        "device": device,
+        "threads": threads,
+        "tile": tile,
+        "described": about,
+    }
+    if workers is not None and not ray:
+        raise UserError("--workers belongs to --ray; give both, or --threads for one process.")
     with _sigterm_as_ctrl_c():
-        summary = predicting.predict_sources(
-            model,
-            sources,
-            out,
-            choice=choice,
-            cleanup=Cleanup(smallest=min_area, hole=fill_holes, largest_only=largest_only),
-            wishes=wishes,
-            console=console,
-            threshold=threshold,
-            engine=engine,
-            device=device,
-            threads=threads,
-            tile=tile,
-            described=about,
-        )
+        if ray:
+            done = predict_with_ray(model, sources, out, workers=workers, **asked)
+            summary = done.summary
+        else:
+            summary = predicting.predict_sources(model, sources, out, **asked)
     _report(summary, console)
+    if ray and done.new < summary.pictures:
+        say = f"{done.new} of them in this run; the others were there already"
+        console.print(say, soft_wrap=True, highlight=False)
     if summary.stopped and not summary.losses:
         raise KeyboardInterrupt  # a file was not read to its end; a live source has none, so stopping it is no failure
     if summary.failures:
@@ -151,7 +166,8 @@ def _report(summary: Summary, console: Any) -> None:
     if summary.pictures:
         what = ("frame" if summary.frames == summary.pictures else "picture") + ("s" if summary.pictures > 1 else "")
         rate = f" ({summary.pictures / summary.seconds:.1f} a second)" if summary.frames else ""
-        say(f"{summary.pictures} {what}, {summary.milliseconds:.0f} ms each{rate}: {shares}")
+        pace = "" if math.isnan(summary.milliseconds) else f", {summary.milliseconds:.0f} ms each"
+        say(f"{summary.pictures} {what}{pace}{rate}: {shares}")
     for name, losses in summary.losses.items():
         say(
             f"{name}: {losses.received} frames received, {losses.replaced + losses.skipped} passed over for newer ones, "

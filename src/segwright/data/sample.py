@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from segwright.classes import Classes
-from segwright.data.shards import inside, read_file, stamp
+from segwright.data.shards import inside, read_file, stamp, url_of
 from segwright.errors import DataError, PixelLimitError
 from segwright.masks import class_map_from_raw, ignore_unowned
 
@@ -184,7 +184,7 @@ def opened(path: Path) -> Iterator[Image.Image]:
         with warnings.catch_warnings():
             # Our own limit below decides; Pillow's warnings would only repeat it in other words.
             warnings.simplefilter("ignore")
-            picture = Image.open(io.BytesIO(read_file(path)) if inside(path) else path)
+            picture = Image.open(io.BytesIO(read_file(path)) if inside(path) or url_of(path) else path)
             width, height = picture.size
             if width * height > MOST_PIXELS:
                 picture.close()

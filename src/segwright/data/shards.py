@@ -91,6 +91,26 @@ def exists(path: Path) -> bool:
         raise DataError(_unreachable(url, error)) from error
 
 
+def files_below(folder: Path) -> list[Path]:
+    """Every file below a URL, hidden ones left out, sorted.
+
+    Raises:
+        DataError: the URL's server cannot be asked, or there is nothing.
+    """
+    url = url_of(folder) or folder.as_posix()
+    files, place = _file_system(url)
+    try:
+        found = files.find(place)
+    except Exception as error:  # every kind of server has errors of its own
+        raise DataError(_unreachable(url, error)) from error
+    if not found:
+        raise DataError(f"There is nothing below {url}; check the address.")
+    root = place.rstrip("/")
+    inner = [str(name).removeprefix(root).lstrip("/") for name in found]
+    seen = [name for name in inner if name and not any(part.startswith(".") for part in name.split("/"))]
+    return [folder / name for name in sorted(seen)] if inner != [""] else [folder]
+
+
 def stamp(path: Path) -> tuple[int, int]:
     """Size in bytes and time of the last change in nanoseconds (0 behind a URL): what tells an old cache from a new one.
 

@@ -19,6 +19,7 @@ from typing import IO, Any
 import yaml
 
 from segwright.classes import Classes
+from segwright.data.shards import url_of
 from segwright.errors import OutputError
 from segwright.outputs import file_being_written, write_text
 from segwright.predict.found import Found
@@ -185,6 +186,8 @@ def picture_name(found: Found) -> str:
 
 
 def _relative(path: Path, folder: Path) -> str:
+    if url_of(path):
+        return path.name
     try:
         return Path(os.path.relpath(path, folder)).as_posix()
     except ValueError:  # on another drive of Windows

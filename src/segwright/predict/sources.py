@@ -14,7 +14,7 @@ from urllib.request import urlopen
 
 from segwright.data.packing import PACK_FILE, read_pack
 from segwright.data.sample import IMAGE_SUFFIXES, Sample
-from segwright.data.shards import url_of
+from segwright.data.shards import exists, files_below, url_of
 from segwright.errors import DataError
 from segwright.predict.decoders import without_secrets
 
@@ -51,7 +51,8 @@ def find_sources(words: Sequence[str | Path], *, leave_out: Path | None = None) 
     """Everything that some words mean, in their order; the pictures of all of them are one source.
 
     Args:
-        words: each a picture, a video, a folder with both, a glob, a pack, a stream's address or a webcam's number.
+        words: each a picture, a video, a folder with both, a glob, a pack, a URL such as s3://bucket/shots, a stream's address or a
+            webcam's number.
         leave_out: as in `find_pictures`.
 
     Raises:
@@ -88,7 +89,7 @@ def find_pictures(source: Path, *, leave_out: Path | None = None) -> tuple[Sampl
     """Every picture a path means, sorted by key.
 
     Args:
-        source: a picture, a folder, a pack, or a glob such as shots/**/*.jpg.
+        source: a picture, a folder, a pack, a glob such as shots/**/*.jpg, or a URL such as s3://bucket/shots.
         leave_out: a folder whose pictures are skipped: the answers of an earlier run may lie below their own source.
 
     Returns:
@@ -103,12 +104,19 @@ def find_pictures(source: Path, *, leave_out: Path | None = None) -> tuple[Sampl
 
 def _find(source: Path, *, leave_out: Path | None, also_videos: bool) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
     """Pictures and videos of a path, both with keys."""
-    if (source.is_dir() or url_of(source)) and (packed := read_pack(source)):
+    url = url_of(source)
+    behind_url = url is not None and source.suffix.lower() not in IMAGE_SUFFIXES and exists(source / PACK_FILE)
+    if (source.is_dir() or behind_url) and (packed := read_pack(source)):
         return tuple(sample for samples in packed.splits.values() for sample in samples), ()
     wanted = IMAGE_SUFFIXES | VIDEO_SUFFIXES if also_videos else IMAGE_SUFFIXES
     endings, things = ", ".join(sorted(wanted)), "pictures or videos" if also_videos else "pictures"
     thing = "picture or video" if also_videos else "picture"
-    if source.is_dir():
+    if url is not None:
+        paths = files_below(source)
+        root = source.parent if paths == [source] else source
+        wanted = IMAGE_SUFFIXES  # videos are read from disks, and from servers that stream them
+        nothing = f"{url} holds no pictures ({', '.join(sorted(wanted))}); name another address."
+    elif source.is_dir():
         root, paths = source, _walk(source)
         nothing = f"{source} holds no {things} ({endings}); name another folder."
     elif source.exists():
@@ -131,7 +139,7 @@ def _find(source: Path, *, leave_out: Path | None, also_videos: bool) -> tuple[t
         raise DataError(nothing)
     samples = _with_keys(root, sorted(paths))
     videos = tuple(sample for sample in samples if sample.image.suffix.lower() in VIDEO_SUFFIXES)
-    return tuple(sample for sample in samples if sample not in videos), videos
+    return tuple(sample for sample in samples if sample.image.suffix.lower() not in VIDEO_SUFFIXES), videos
 
 
 def _is_pack(address: str) -> bool:
@@ -178,7 +186,7 @@ def _walk(folder: Path) -> list[Path]:
 
 
 def _below(path: Path, folder: Path | None) -> bool:
-    return folder is not None and path.resolve().is_relative_to(folder.resolve())
+    return folder is not None and not url_of(path) and path.resolve().is_relative_to(folder.resolve())
 
 
 def _with_keys(root: Path, paths: list[Path]) -> tuple[Sample, ...]:

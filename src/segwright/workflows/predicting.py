@@ -171,6 +171,7 @@ def predict_sources(
         UserError: nothing could be predicted, or something could not be written.
     """
     from segwright.outputs import require_writable, write_text
+    from segwright.predict.bulk import forget
     from segwright.predict.cleanup import Cleanup
     from segwright.predict.decoders import without_secrets
     from segwright.predict.feed import Feed
@@ -195,6 +196,7 @@ def predict_sources(
     predictor = Predictor(opened.engine, threshold=threshold, tile=tile)
     classes = read_palette(wishes.palette, predictor.classes) if wishes.palette else predictor.classes
     require_writable(out)
+    forget(out)
     write_text(out / "classes.csv", classes.to_csv())
     if predictor.tiled and (choice.size_wh or not cleanup.idle):
         _refuse_large_ones(found)
