@@ -3,8 +3,9 @@
     python benchmarks/data_path.py DATA [--rounds 9]
 
 Pictures to augmented, normalised float batches, the same recipe for all: mirror, affine, colour jitter, blur in 10 %, JPEG
-in 5 %. Variants take turns in one process with one thread, so that a busy moment of the machine hits all alike. Our
-batches are uint8 until the network; its conversion and normalisation are part of our time here.
+in 5 %. Every variant has a process of its own with one thread, since what segwright sets for memory (`engines/memory.py`) would
+help the others too, and they take turns, so that a busy moment of the machine hits all alike. Our batches are uint8 until
+the network; its conversion and normalisation are part of our time here.
 
 DATA holds 480x360 pictures with masks; the 12-megapixel JPEGs are card scenes drawn into a temporary folder.
 Albumentations is needed for this script alone: pip install 'segwright[bench]'.
@@ -13,12 +14,16 @@ Albumentations is needed for this script alone: pip install 'segwright[bench]'.
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import cycle
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import NamedTuple
 
 import albumentations as A
 import cv2
@@ -175,21 +180,58 @@ def with_segwright_pictures_alone(samples: Sequence[Sample]) -> OneBatch:
     return lambda numbers: normalise(torch.from_numpy(np.stack([one(n) for n in numbers])).permute(0, 3, 1, 2))
 
 
-def race(variants: dict[str, OneBatch], count: int, batch: int, rounds: int) -> dict[str, list[float]]:
+class Side(NamedTuple):
+    """A variant, and how it is made in a process of its own."""
+
+    build: Callable[[], OneBatch]
+    ours: bool = False
+    """Runs with our memory settings, as `segwright train` does; a script has those of its system."""
+
+
+def serve(side: Side, orders: Connection) -> None:
+    """Make the batches whose numbers come, and answer with CPU milliseconds."""
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    if side.ours:
+        keep_memory()
+    one_batch = side.build()
+    while numbers := orders.recv():
+        began = time.process_time()
+        images = one_batch(numbers)
+        spent = (time.process_time() - began) * 1e3
+        if images.shape != (len(numbers), 3, *SIZE_HW) or images.dtype != torch.float32:
+            raise SystemExit(f"{side.build} made {tuple(images.shape)} {images.dtype}")
+        orders.send(spent)
+
+
+def race(sides: dict[str, Side], count: int, batch: int, rounds: int) -> dict[str, list[float]]:
     """CPU milliseconds per picture of every variant and round; the first turn warms caches and is not counted."""
-    spent: dict[str, list[float]] = {name: [] for name in variants}
-    numbers = cycle(range(count))
-    for one_batch in variants.values():
+    spawning = multiprocessing.get_context("spawn")
+    workers = {}
+    for name, side in sides.items():
+        here, there = spawning.Pipe()
+        worker = spawning.Process(target=serve, args=(side, there), daemon=True)
+        worker.start()
+        there.close()
+        workers[name] = (worker, here)
+
+    def milliseconds(name: str, numbers: list[int]) -> float:
+        workers[name][1].send(numbers)
+        spent: float = workers[name][1].recv()
+        return spent / len(numbers)
+
+    for name in sides:
         for start in range(0, count, batch):
-            one_batch([n % count for n in range(start, start + batch)])
+            milliseconds(name, [n % count for n in range(start, start + batch)])
+    numbers = cycle(range(count))
+    spent: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(rounds):
         chosen = [next(numbers) for _ in range(batch)]
-        for name, one_batch in variants.items():
-            began = time.process_time()
-            images = one_batch(chosen)
-            spent[name].append((time.process_time() - began) / batch * 1e3)
-            if images.shape != (batch, 3, *SIZE_HW) or images.dtype != torch.float32:
-                raise SystemExit(f"{name} made {tuple(images.shape)} {images.dtype}")
+        for name in sides:
+            spent[name].append(milliseconds(name, chosen))
+    for worker, orders in workers.values():
+        orders.send([])
+        worker.join()
     return spent
 
 
@@ -228,16 +270,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--large", type=int, default=6, help="12-megapixel pictures to draw")
     options = parser.parse_args()
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
-    keep_memory()  # before any is timed: what the process does with freed memory helps all of them
     dataset = find_dataset(options.data)
     samples, classes = dataset.splits["train"][:64], dataset.classes
     small = {
-        "PIL + torchvision v2": with_torchvision(samples),
-        "torchvision v2, decoded before": with_torchvision_from_memory(samples),
-        f"albumentations {A.__version__}, decoded before": with_albumentations(samples, classes),
-        "segwright, warm cache": with_segwright(samples, classes, cache_gb=2.0),
+        "PIL + torchvision v2": Side(partial(with_torchvision, samples)),
+        "torchvision v2, decoded before": Side(partial(with_torchvision_from_memory, samples)),
+        f"albumentations {A.__version__}, decoded before": Side(partial(with_albumentations, samples, classes)),
+        "segwright, warm cache": Side(partial(with_segwright, samples, classes, cache_gb=2.0), ours=True),
     }
     rows = rows_of("480x360 PNG", race(small, len(samples), BATCH, options.rounds))
     with tempfile.TemporaryDirectory() as folder:
@@ -247,13 +286,13 @@ def main() -> None:
             large = draw_large(Path(folder), options.large, drawn_hw)
             what = f"12 megapixels, {kind} ({statistics.mean(s.image.stat().st_size for s in large) / 1e6:.1f} MB each)"
             alone = {
-                "PIL + torchvision v2": with_torchvision(large, masks=False),
-                "segwright, decoded each time": with_segwright_pictures_alone(large),
+                "PIL + torchvision v2": Side(partial(with_torchvision, large, masks=False)),
+                "segwright, decoded each time": Side(partial(with_segwright_pictures_alone, large), ours=True),
             }
             both = {
-                "PIL + torchvision v2": with_torchvision(large),
-                "segwright, first pass": with_segwright(large, card, cache_gb=0.0),
-                "segwright, later passes": with_segwright(large, card, cache_gb=2.0),
+                "PIL + torchvision v2": Side(partial(with_torchvision, large)),
+                "segwright, first pass": Side(partial(with_segwright, large, card, cache_gb=0.0), ours=True),
+                "segwright, later passes": Side(partial(with_segwright, large, card, cache_gb=2.0), ours=True),
             }
             spent, rival = race(both, len(large), len(large), few), next(iter(both))
             rows += rows_of(f"{what}, picture alone", race(alone, len(large), len(large), few))
@@ -263,8 +302,9 @@ def main() -> None:
         "data_path",
         "Data path: pictures to augmented, normalised batches of 480x360",
         f"CPU time of one thread, interleaved, median of {options.rounds} rounds of {BATCH} pictures ({few} rounds of "
-        f"{len(large)} large ones); ratios to the last row of each group are medians over rounds. All run with segwright's memory "
-        "settings. A JPEG's entropy code has to be read at any scale, so scaled decoding gains less where a file holds more; "
+        f"{len(large)} large ones); ratios to the last row of each group are medians over rounds. Each in a process of its own: segwright "
+        "with its memory settings, the others with those of the system. A JPEG's entropy code has to be read at any scale, so "
+        "scaled decoding gains less where a file holds more; "
         "a PNG mask of 12 megapixels costs both sides the same. Both are paid once: later passes come from memory.",
         ["pictures", "variant", "CPU ms per picture", "pictures/s per core", "segwright is faster"],
         rows,
