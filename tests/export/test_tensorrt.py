@@ -20,6 +20,8 @@ from segwright.engines.opening import open_engine
 from segwright.engines.tensorrt import TensorRTEngine
 from segwright.engines.tensorrt_note import note_path, read_note
 from segwright.errors import MissingExtraError, ModelError, OutputError, UserError
+from segwright.export.deployable import made_up_pictures
+from segwright.export.onnx import export_onnx
 from segwright.export.tensorrt import BuildSettings, build_engine
 from segwright.workflows import tensorrt as journey
 from tests.command import everything_below, refused, segwright, succeeded
@@ -307,6 +309,12 @@ def test_rtx_builds_any_size_engines(rtx: Any, three_file: Path, tmp_path: Path)
     note = build_engine(three_file, tmp_path / "m.plan", dataclasses.replace(RTX, shapes=shapes), progress=False)
     assert note.facts.any_size
     assert note.shapes is not None and note.shapes.most == (2, 240, 320, 3)
+
+
+def test_rtx_builds_int8_engines(rtx: Any, tiny: Checkpoint, tmp_path: Path) -> None:
+    pictures = made_up_pictures(3, (48, 64), seed=9)
+    source = export_onnx(tiny, tmp_path / "m.onnx", precision="int8", calibration=pictures)
+    assert build_engine(source, tmp_path / "m.engine", RTX, progress=False).facts.precision == "int8"
 
 
 def test_rtx_names_the_nodes_it_refuses(rtx: Any, binary_file: Path, tmp_path: Path) -> None:
