@@ -331,6 +331,12 @@ def test_workers_belong_to_ray(shots: Path, model: Path, tmp_path: Path) -> None
     assert "--workers belongs to --ray" in said
 
 
+def test_a_place_that_is_no_folder_is_said(shots: Path, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match=r"cannot be written to .*; choose another place with --out"):
+        run(job(model, tmp_path / "file" / "out"), shots)
+
+
 def test_without_ray_its_extra_is_named(shots: Path, model: Path, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'segwright\[ray\]'"):

@@ -133,7 +133,7 @@ def record_of(out: Path) -> dict[str, Any] | None:
     path = out / RECORD
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
         raise OutputError(f"{path} cannot be read ({error}); choose another place with --out.") from error
