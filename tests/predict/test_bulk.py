@@ -387,7 +387,7 @@ def test_workers_of_ray_write_the_same(shots: Path, model: Path, tmp_path: Path)
     if "Ray cannot start on this machine (The current node timed out" in answer.stderr:
         pytest.skip("this machine is too busy for Ray, which gives itself 30 seconds to start")
     assert (answer.returncode, answer.stderr.count("\n")) == (1, 1), answer.stderr
-    assert "1 pictures could not be read; the first: " in answer.stderr
+    assert "could not be read; the first: " in answer.stderr
     (told,) = (out / FAILURES).read_text().splitlines()
     assert json.loads(told)["key"] == "broken"
     (out / FAILURES).unlink()
