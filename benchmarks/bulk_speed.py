@@ -85,7 +85,10 @@ def main() -> None:
     rows, base = [], 0.0
     for rival, pairs in took.items():
         start = float(np.median([pair[0] for pair in pairs]))
-        rate = (arguments.pictures - FEW) / float(np.median([pair[1] - pair[0] for pair in pairs]))
+        beyond = float(np.median([pair[1] - pair[0] for pair in pairs]))
+        if beyond < start / 4:
+            raise SystemExit("The pictures take no time beside the start; take more --pictures, or a quiet machine.")
+        rate = (arguments.pictures - FEW) / beyond
         base = base or rate
         rows.append([rival, f"{start:.1f}", f"{rate:.1f}", f"{rate / base:.2f}"])
     words = (
