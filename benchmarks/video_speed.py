@@ -16,7 +16,9 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +37,12 @@ from segwright.classes import Classes  # noqa: E402
 from segwright.errors import UserError  # noqa: E402
 from segwright.export.onnx import export_onnx  # noqa: E402
 from segwright.models.catalogue import build  # noqa: E402
+from segwright.predict.crew import members  # noqa: E402
 from segwright.predict.decoders import CvDecoder, open_video  # noqa: E402
 from segwright.predict.feed import Feed  # noqa: E402
 from segwright.predict.frame import Choice  # noqa: E402
 from segwright.predict.loop import run  # noqa: E402
-from segwright.predict.predictor import Predictor  # noqa: E402
+from segwright.predict.predictor import Predictor, Predicts  # noqa: E402
 from segwright.predict.saving import sinks_for  # noqa: E402
 from segwright.predict.sources import find_sources  # noqa: E402
 from segwright.predict.video import read_video  # noqa: E402
@@ -74,21 +77,27 @@ def usual_loop(network: Any, video: Path, out: Path) -> int:
     return count
 
 
-def ours(predictor: Predictor, video: Path, out: Path) -> int:
+def ours(predictors: Sequence[Predicts], video: Path, out: Path) -> int:
     """`segwright predict MODEL VIDEO --save video`, without starting Python."""
     sources = find_sources([video])
-    _, sinks = sinks_for(frozenset({"video"}), out, predictor.classes, sources)
-    return run(predictor, Feed(sources, Choice()), sinks, out).pictures
+    one, *helpers = predictors
+    _, sinks = sinks_for(frozenset({"video"}), out, one.classes, sources)
+    return run(one, Feed(sources, Choice()), sinks, out, helpers=helpers).pictures
 
 
-def network_alone(predictor: Predictor, video: Path, count: int) -> int:
+def network_alone(predictors: Sequence[Predicts], video: Path, count: int) -> int:
     """The slowest stage without the others: frames that are decoded already."""
     decoder = open_video(str(video))
     pictures = [decoder.picture(shot) for shot, _ in zip(decoder.shots(), range(20), strict=False)]
     decoder.close()
-    for number in range(count):
-        predictor.predict(pictures[number % len(pictures)])
-    return count
+
+    def work(predictor: Predicts) -> None:
+        for number in range(count):
+            predictor.predict(pictures[number % len(pictures)])
+
+    with ThreadPoolExecutor(len(predictors)) as pool:
+        list(pool.map(work, predictors))
+    return count * len(predictors)
 
 
 ALONE = ": its network alone"
@@ -122,8 +131,10 @@ def make_video(source: Path, out: Path, frames: int) -> Path:
     return out
 
 
-def engines_of(folder: Path) -> dict[str, Predictor]:
-    """A predictor for every engine that is installed and every number of threads."""
+def engines_of(folder: Path) -> dict[str, list[Predictor]]:
+    """Predictors for every engine that is installed: alone with so many threads, and a frame on every core as `segwright predict`
+    has it.
+    """
     torch.manual_seed(0)
     recipe = Recipe(data=DataRecipe(height=HEIGHT, width=WIDTH), model=ModelRecipe(model="lraspp_mobilenet_v3_large"))
     classes = Classes(names=("ground", "thing"))
@@ -131,13 +142,15 @@ def engines_of(folder: Path) -> dict[str, Predictor]:
     Checkpoint(recipe=recipe, classes=classes, weights=build(recipe.model, 1).state_dict()).save(file)
     onnx = folder / "model.onnx"
     export_onnx(load_checkpoint(file), onnx)
-    found = {"PyTorch": load(folder, device="cpu", threads=THREADS[0])}
-    for threads in THREADS:
-        for name, engine in (("ONNX Runtime", "onnxruntime"), ("OpenVINO", "openvino")):
-            try:
-                found[f"{name}, {spelled(threads)}"] = load(onnx, device="cpu", threads=threads, engine=engine)
-            except UserError as error:
-                print(f"{name}: {error}", file=sys.stderr)
+    found = {"PyTorch": [load(folder, device="cpu", threads=THREADS[0])]}
+    count, each = members()
+    for name, engine in (("ONNX Runtime", "onnxruntime"), ("OpenVINO", "openvino")):
+        opened = partial(load, onnx, device="cpu", engine=engine)
+        try:
+            found[f"{name}, {count} frames at a time"] = [opened(threads=each) for _ in range(count)]
+            found |= {f"{name}, {spelled(threads)}": [opened(threads=threads)] for threads in THREADS}
+        except UserError as error:
+            print(f"{name}: {error}", file=sys.stderr)
     return found
 
 
@@ -183,13 +196,13 @@ def main() -> None:
         network = load_checkpoint(folder).network()
         first = next(read_video(video)).image
         ways: dict[str, Callable[[], int]] = {"usual loop": lambda: usual_loop(network, video, folder / "usual.mp4")}
-        for engine, predictor in predictors.items():
-            ways[engine] = lambda p=predictor, e=engine: ours(p, video, folder / e)  # type: ignore[misc]
-            ways[f"{engine}{ALONE}"] = lambda p=predictor: network_alone(p, video, min(said.frames, 100))  # type: ignore[misc]
-        idle: Any = Idle(predictors["PyTorch"], first)
-        ways["reading and writing alone"] = lambda: ours(idle, video, folder / "idle")
+        for engine, crew in predictors.items():
+            ways[engine] = lambda p=crew, e=engine: ours(p, video, folder / e)  # type: ignore[misc]
+            ways[f"{engine}{ALONE}"] = lambda p=crew: network_alone(p, video, min(said.frames, 100))  # type: ignore[misc]
+        idle: Any = Idle(predictors["PyTorch"][0], first)
+        ways["reading and writing alone"] = lambda: ours([idle], video, folder / "idle")
         # At the first picture libraries make their plans.
-        for predictor in predictors.values():
+        for predictor in (predictor for crew in predictors.values() for predictor in crew):
             predictor.predict(first)
         with torch.no_grad():
             network(torch.zeros(1, 3, HEIGHT, WIDTH))

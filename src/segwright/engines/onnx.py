@@ -81,6 +81,8 @@ class OnnxEngine:
                 "ONNX Runtime cannot load TensorRT's libraries; install tensorrt, or choose another engine."
             )
         _require_signature(self._session, self.facts.interface, path)
+        self.on_cpu = self._session.get_providers()[0] == "CPUExecutionProvider"
+        """Whether copies of it, each with a share of the cores, take more frames a second than it alone."""
 
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See `Engine.probabilities`."""

@@ -41,6 +41,8 @@ class OpenVinoEngine:
     """
 
     name = "openvino"
+    on_cpu = True
+    """As `OnnxEngine.on_cpu`."""
 
     def __init__(
         self,

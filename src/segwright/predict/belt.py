@@ -62,6 +62,12 @@ class Belt(Generic[T]):
             self._things.clear()
             self._changed.notify_all()
 
+    @property
+    def stopped(self) -> bool:
+        """Whether nobody will take anything from it any more."""
+        with self._changed:
+            return self._stopped
+
     def get(self, seconds: float | None = None) -> T | None:
         """Take the next thing off.
 

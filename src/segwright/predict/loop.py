@@ -1,6 +1,7 @@
 """The loop: one thread reads ahead, the network never waits, another thread draws and writes; Ctrl-C leaves whole files.
 
-The caller's thread runs the network (and the window, which some systems allow nowhere else).
+The caller's thread runs the network or hands frames to several copies of it, and it runs the window, which some systems allow nowhere
+else.
 """
 
 from __future__ import annotations
@@ -24,10 +25,11 @@ from segwright.metrics import class_pixels
 from segwright.outputs import require_writable, write_text
 from segwright.predict.belt import Belt
 from segwright.predict.cleanup import Cleanup
+from segwright.predict.crew import Crew
 from segwright.predict.feed import READ_AHEAD, Ended, Failure, Feed
 from segwright.predict.found import Drawing, Found, largest_area
 from segwright.predict.frame import Frame
-from segwright.predict.predictor import Prediction
+from segwright.predict.predictor import Prediction, Predicts
 from segwright.predict.sinks import JsonLines, Pictures, Sink
 from segwright.predict.sources import Source, find_pictures
 from segwright.predict.status import Bar, Silent, Status
@@ -36,17 +38,6 @@ from segwright.predict.stream import Losses
 
 REMEMBERED = 10_000
 """Frames whose times are kept for the median: a run may take weeks."""
-
-
-class Predicts(Protocol):
-    """Anything with `predict`: a `Predictor`, or whatever wraps one."""
-
-    @property
-    def classes(self) -> Classes:
-        """What it tells apart."""
-
-    def predict(self, image: NDArray[np.uint8], *, key: str = "", probabilities: bool = False) -> Prediction:
-        """As `Predictor.predict`."""
 
 
 class Shows(Protocol):
@@ -95,6 +86,7 @@ def run(
     sinks: Sequence[Sink],
     out: Path,
     *,
+    helpers: Sequence[Predicts] = (),
     palette: Classes | None = None,
     cleanup: Cleanup | None = None,
     steady: float | None = None,
@@ -109,6 +101,7 @@ def run(
         feed: where frames come from; it is stopped in the end.
         sinks: where answers go; they are closed in the end.
         out: where they lie, for the summary.
+        helpers: copies of the predictor that work beside it, for more frames a second and a later answer to each.
         palette: classes in other colours than the model's.
         cleanup: of class maps.
         steady: strength of the smoothing over time; 0 only measures the flicker.
@@ -133,15 +126,17 @@ def run(
     writing = threading.Thread(target=writer.work, name="writing behind", daemon=True)
     writing.start()
     began = time.monotonic()
+    crew = Crew([predictor, *helpers], probabilities=steady is not None)
     try:
-        while not ready.ended:
+        while not (ready.ended and crew.idle):
             item = ready.get(0.05 if window is not None else 0.5)
-            if isinstance(item, Frame):
-                prediction = predictor.predict(item.image, key=item.key, probabilities=steady is not None)
-                status.advance(prediction.milliseconds)
-                if not done.put((item, prediction)):
-                    break
-            elif item is not None and not done.put(item):
+            if item is not None:
+                crew.give(item)
+            for answer in crew.answers(everything=ready.ended):
+                if not isinstance(answer, Ended):
+                    status.advance(answer[1].milliseconds)
+                done.put(answer)
+            if done.stopped:
                 break
             if window is not None:
                 if (picture := writer.take_picture()) is not None:
@@ -154,6 +149,7 @@ def run(
         stopped = True
     finally:
         ready.stop()
+        crew.close()
         done.finish()
         feed.stop()
         _join(writing)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +65,17 @@ class Prediction:
         `predict(..., probabilities=True)`.
         """
         return self._details.probabilities
+
+
+class Predicts(Protocol):
+    """Anything with `predict`: a `Predictor`, or whatever wraps one."""
+
+    @property
+    def classes(self) -> Classes:
+        """What it tells apart."""
+
+    def predict(self, image: NDArray[np.uint8], *, key: str = "", probabilities: bool = False) -> Prediction:
+        """As `Predictor.predict`."""
 
 
 Answer = tuple[NDArray[np.uint8], Callable[[], Details]]

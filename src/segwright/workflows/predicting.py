@@ -6,6 +6,7 @@ import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from segwright.predict.loop import Summary
     from segwright.predict.predictor import Predictor
     from segwright.predict.sources import Source
+
+
+FEW = 64
+"""Frames of each video that are wanted, below which copies of the engine are not worth their opening."""
 
 
 def predict_pictures(
@@ -159,7 +164,7 @@ def predict_sources(
         threshold: as in `predict_pictures`, and so are the next four.
         engine: which engine.
         device: which device.
-        threads: how many threads.
+        threads: how many threads; None takes all cores, for video files with a frame on each.
         tile: whether in tiles.
         described: what is known about an .onnx file from elsewhere.
         console: where progress is shown; None is silent.
@@ -182,7 +187,7 @@ def predict_sources(
     from segwright.predict.saving import sinks_for
     from segwright.predict.sources import find_sources
     from segwright.predict.window import Window
-    from segwright.workflows.opening import open_model
+    from segwright.workflows.opening import crew, open_model
 
     wishes, choice, cleanup = wishes or Wishes(), choice or Choice(), cleanup or Cleanup()
     found = find_sources(sources, leave_out=out)
@@ -193,7 +198,8 @@ def predict_sources(
     opened = open_model(
         model, engine=engine, device=device, threads=threads, pictures=pictures, described=described, console=console
     )
-    predictor = Predictor(opened.engine, threshold=threshold, tile=tile)
+    with_engine = partial(Predictor, threshold=threshold, tile=tile)
+    predictor = with_engine(opened.engine)
     classes = read_palette(wishes.palette, predictor.classes) if wishes.palette else predictor.classes
     require_writable(out)
     forget(out)
@@ -222,12 +228,20 @@ def predict_sources(
             Console(stderr=True).print(without_secrets(sentence), soft_wrap=True, highlight=False, markup=False)
 
     feed = Feed(found, choice, tell=tell)
+    # Pictures wait for their decoding rather than for the network, and many large ones at once would fill the memory.
+    many = threads is None and window is None and any(source.kind == "video" for source in found) and not feed.live
+    if many and (choice.most or FEW) >= FEW:
+        one, *others = crew(opened, device=device, described=described)
+        predictor, helpers = with_engine(one), [with_engine(other) for other in others]
+    else:
+        helpers = []
     try:
         summary = run(
             predictor,
             feed,
             sinks,
             out,
+            helpers=helpers,
             palette=classes,
             cleanup=cleanup,
             steady=wishes.steady,
