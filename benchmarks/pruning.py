@@ -116,7 +116,7 @@ def _score(told: dict[str, Any], split: str) -> str:
 
 def _measured(sides: dict[str, Path], data: Path, split: str) -> str:
     before, after = (evaluate(sides[name], data, split=split) for name in ("before", "after"))
-    change, (name, score) = difference(before, after), before.headline
+    change, (name, score, _) = difference(before, after), before.headline
     return _said(name, score.value, change.value, change.low, change.high)
 
 
