@@ -77,6 +77,8 @@ class OpenVinoEngine:
             options["INFERENCE_PRECISION_HINT"] = "f32"
         if threads is not None:
             options["INFERENCE_NUM_THREADS"] = thread_count(threads)
+            # It would tie them to the first cores, and a second engine's to the same.
+            options["ENABLE_CPU_PINNING"] = False
         interface = self.facts.interface
         _require_signature(model, interface, path)
         self._any_batch: Any = None
