@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from segwright.engines.contract import METADATA_KEY, ModelFacts, first_line, require_fitting, thread_count
+from segwright.engines.contract import METADATA_KEY, ModelFacts, cores_here, first_line, require_fitting, thread_count
 from segwright.engines.foreign import Described
 from segwright.engines.interface import Answers, Interface, Kind, in_batches
 from segwright.engines.onnx import LONGEST_METADATA, onnx_facts, read_model_file
@@ -77,8 +77,8 @@ class OpenVinoEngine:
             options["INFERENCE_PRECISION_HINT"] = "f32"
         if threads is not None:
             options["INFERENCE_NUM_THREADS"] = thread_count(threads)
-            # It would tie them to the first cores, and a second engine's to the same.
-            options["ENABLE_CPU_PINNING"] = False
+            # It would tie few threads to the first cores, and those of a second engine to the same; all of them wait less when tied.
+            options["ENABLE_CPU_PINNING"] = threads >= cores_here()
         interface = self.facts.interface
         _require_signature(model, interface, path)
         self._any_batch: Any = None

@@ -6,12 +6,12 @@ many cores several times as many. A camera wants its newest frame soon and has a
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
 
+from segwright.engines.contract import cores_here
 from segwright.predict.feed import Ended
 from segwright.predict.frame import Frame
 from segwright.predict.predictor import Prediction, Predicts
@@ -24,7 +24,7 @@ IN_HAND = 2
 
 def members() -> tuple[int, int]:
     """How many members suit this machine, and how many threads are left for each."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = cores_here()
     crew = min(cores, LARGEST)
     return crew, cores // crew
 
