@@ -9,8 +9,9 @@ EXTRAS ?= onnx,openvino,prune,tiff,video,window,dev
 comma := ,
 READY := .venv/.ready-$(subst $(comma),-,$(EXTRAS))
 MINUTES ?= 3.3
-# Each process computes on one thread; the tests of a file stay together, because they share what was trained for them.
-PARALLEL ?= -n auto --maxprocesses 4 --dist loadfile
+# Each process computes on one thread; the tests of a file stay together, because they share what was trained for them. A process that
+# is lost ends the run, which would wait for its tests for ever; tests/test_live.py, whose limits and signals cost one its life, runs alone.
+PARALLEL ?= -n auto --maxprocesses 4 --dist loadfile --max-worker-restart 0
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -41,7 +42,8 @@ types: $(READY)
 	$(BIN)/mypy
 
 tests: $(READY)
-	$(BIN)/pytest -m 'not slow' $(PARALLEL)
+	$(BIN)/pytest -m 'not slow' --ignore=tests/test_live.py $(PARALLEL)
+	$(BIN)/pytest -m 'not slow' tests/test_live.py
 
 slow: $(READY) ## the proofs that take minutes
 	$(BIN)/pytest -m slow $(PARALLEL)

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 
 from segwright.errors import DataError
 from segwright.predict.decoders import CvDecoder, Decoder, Shot, open_video
@@ -64,6 +65,7 @@ class LiveStream:
         self._opener, self._opened = opener or open_live, opened
         self._newest: tuple[Decoder, Shot, float, int] | None = None
         self._given = 0
+        self._named = datetime.min.replace(tzinfo=UTC)
         self._over = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._read, name=f"reading {source.name}", daemon=True)
@@ -97,9 +99,11 @@ class LiveStream:
             arrived=shot.arrived,
             live=True,
         )
-        # Named by the time: numbers begin anew with each run, and would overwrite what an earlier one found.
+        # Named by the time: numbers begin anew with each run, and would overwrite what an earlier one found. Of frames that came in
+        # one burst, several may have been decoded in the same millisecond.
+        self._named = max(frame.moment, self._named + timedelta(milliseconds=1))
         return replace(
-            frame, key=f"{self.source.name}/{frame.moment:%Y%m%d-%H%M%S}-{frame.moment.microsecond // 1000:03d}"
+            frame, key=f"{self.source.name}/{self._named:%Y%m%d-%H%M%S}-{self._named.microsecond // 1000:03d}"
         )
 
     @property
