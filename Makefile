@@ -9,9 +9,10 @@ EXTRAS ?= onnx,openvino,prune,tiff,video,window,dev
 comma := ,
 READY := .venv/.ready-$(subst $(comma),-,$(EXTRAS))
 MINUTES ?= 3.3
-# Each process computes on one thread; the tests of a file stay together, because they share what was trained for them. A process that
-# is lost ends the run, which would wait for its tests for ever; tests/test_live.py, whose limits and signals cost one its life, runs alone.
-PARALLEL ?= -n auto --maxprocesses 4 --dist loadfile --max-worker-restart 0
+# Every file of tests has a process of its own, of one thread: native libraries by the dozen in one process have cost it its life. Where
+# nothing is left of a file, pytest says 5.
+JOBS ?= $(shell getconf _NPROCESSORS_ONLN)
+apiece = xargs -P $(JOBS) -I FILE sh -c '$(BIN)/pytest -m "$(1)" FILE || test $$? = 5'
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -42,11 +43,10 @@ types: $(READY)
 	$(BIN)/mypy
 
 tests: $(READY)
-	$(BIN)/pytest -m 'not slow' --ignore=tests/test_live.py $(PARALLEL)
-	$(BIN)/pytest -m 'not slow' tests/test_live.py
+	find tests -name 'test_*.py' | sort | $(call apiece,not slow)
 
 slow: $(READY) ## the proofs that take minutes
-	$(BIN)/pytest -m slow $(PARALLEL)
+	grep -rl --include='test_*.py' 'pytest.mark.slow' tests | sort | $(call apiece,slow)
 
 pages: $(READY) ## write the generated pages of docs/ again
 	$(BIN)/python docs/make_pages.py
