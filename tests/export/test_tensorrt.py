@@ -112,7 +112,7 @@ with pytest.MonkeyPatch.context() as patch:
 
 
 def test_ctrl_c_ends_a_build_and_leaves_nothing(binary_file: Path, tmp_path: Path) -> None:
-    # In a process of its own: a worker of pytest-xdist that gets the signal is lost, and the others wait for it.
+    # In a process of its own, so that the signal meets nothing but the build.
     arguments = [sys.executable, "-c", INTERRUPTED, str(binary_file), str(tmp_path / "m.engine")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")])}
     ended = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)

@@ -39,7 +39,7 @@ class Crew:
 
     def __init__(self, predictors: Sequence[Predicts], *, probabilities: bool = False) -> None:
         self._probabilities = probabilities
-        self._first, self._size = predictors[0], len(predictors)
+        self._size = len(predictors)
         self._free: SimpleQueue[Predicts] = SimpleQueue()
         for predictor in predictors:
             self._free.put(predictor)
@@ -57,7 +57,7 @@ class Crew:
         if isinstance(item, Ended):
             self._given.append(item)
         elif self._pool is None:
-            self._given.append((item, self._predict(self._first, item)))
+            self._given.append((item, self._work(item)))
         else:
             self._given.append((item, self._pool.submit(self._work, item)))
             self._working += 1
@@ -91,9 +91,6 @@ class Crew:
     def _work(self, frame: Frame) -> Prediction:
         predictor = self._free.get()
         try:
-            return self._predict(predictor, frame)
+            return predictor.predict(frame.image, key=frame.key, probabilities=self._probabilities)
         finally:
             self._free.put(predictor)
-
-    def _predict(self, predictor: Predicts, frame: Frame) -> Prediction:
-        return predictor.predict(frame.image, key=frame.key, probabilities=self._probabilities)
