@@ -3,9 +3,8 @@
     python benchmarks/data_path.py DATA [--rounds 9]
 
 Pictures to augmented, normalised float batches, the same recipe for all: mirror, affine, colour jitter, blur in 10 %, JPEG
-in 5 %. Every variant has a process of its own with one thread, since what segwright sets for memory (`engines/memory.py`) would
-help the others too, and they take turns, so that a busy moment of the machine hits all alike. Our batches are uint8 until
-the network; its conversion and normalisation are part of our time here.
+in 5 %. Every variant has a process of its own with one thread (`sides.py`). Our batches are uint8 until the network; its conversion and
+normalisation are part of our time here.
 
 DATA holds 480x360 pictures with masks; the 12-megapixel JPEGs are card scenes drawn into a temporary folder.
 Albumentations is needed for this script alone: pip install 'segwright[bench]'.
@@ -14,16 +13,12 @@ Albumentations is needed for this script alone: pip install 'segwright[bench]'.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import cycle
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import NamedTuple
 
 import albumentations as A
 import cv2
@@ -32,6 +27,7 @@ import tables
 import torch
 from albumentations.pytorch import ToTensorV2
 from PIL import Image
+from sides import Side, at_work
 from torch import nn
 from torchvision import tv_tensors
 from torchvision.transforms import v2
@@ -43,7 +39,6 @@ from segwright.data.layouts import find_dataset
 from segwright.data.loaders import Pictures, shrunk_hw
 from segwright.data.order import Draw
 from segwright.data.sample import Sample, read_pair, read_scaled
-from segwright.engines.memory import keep_memory
 from segwright.models.catalogue import MEAN, STD, Network
 from segwright.recipe import DataRecipe, Recipe
 
@@ -180,58 +175,34 @@ def with_segwright_pictures_alone(samples: Sequence[Sample]) -> OneBatch:
     return lambda numbers: normalise(torch.from_numpy(np.stack([one(n) for n in numbers])).permute(0, 3, 1, 2))
 
 
-class Side(NamedTuple):
-    """A variant, and how it is made in a process of its own."""
+def checked(build: Callable[[], OneBatch]) -> Callable[[list[int]], None]:
+    """Make the batches whose numbers come, and look whether they are what all have agreed on."""
+    one_batch = build()
 
-    build: Callable[[], OneBatch]
-    ours: bool = False
-    """Runs with our memory settings, as `segwright train` does; a script has those of its system."""
-
-
-def serve(side: Side, orders: Connection) -> None:
-    """Make the batches whose numbers come, and answer with CPU milliseconds."""
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
-    if side.ours:
-        keep_memory()
-    one_batch = side.build()
-    while numbers := orders.recv():
-        began = time.process_time()
+    def work(numbers: list[int]) -> None:
         images = one_batch(numbers)
-        spent = (time.process_time() - began) * 1e3
         if images.shape != (len(numbers), 3, *SIZE_HW) or images.dtype != torch.float32:
-            raise SystemExit(f"{side.build} made {tuple(images.shape)} {images.dtype}")
-        orders.send(spent)
+            raise SystemExit(f"{build} made {tuple(images.shape)} {images.dtype}")
+
+    return work
+
+
+def side(build: Callable[[], OneBatch], ours: bool = False) -> Side:
+    return Side(partial(checked, build), ours)
 
 
 def race(sides: dict[str, Side], count: int, batch: int, rounds: int) -> dict[str, list[float]]:
     """CPU milliseconds per picture of every variant and round; the first turn warms caches and is not counted."""
-    spawning = multiprocessing.get_context("spawn")
-    workers = {}
-    for name, side in sides.items():
-        here, there = spawning.Pipe()
-        worker = spawning.Process(target=serve, args=(side, there), daemon=True)
-        worker.start()
-        there.close()
-        workers[name] = (worker, here)
-
-    def milliseconds(name: str, numbers: list[int]) -> float:
-        workers[name][1].send(numbers)
-        spent: float = workers[name][1].recv()
-        return spent / len(numbers)
-
-    for name in sides:
-        for start in range(0, count, batch):
-            milliseconds(name, [n % count for n in range(start, start + batch)])
-    numbers = cycle(range(count))
     spent: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(rounds):
-        chosen = [next(numbers) for _ in range(batch)]
-        for name in sides:
-            spent[name].append(milliseconds(name, chosen))
-    for worker, orders in workers.values():
-        orders.send([])
-        worker.join()
+    with at_work(sides) as asked:
+        for ask in asked.values():
+            for start in range(0, count, batch):
+                ask([n % count for n in range(start, start + batch)])
+        numbers = cycle(range(count))
+        for _ in range(rounds):
+            chosen = [next(numbers) for _ in range(batch)]
+            for name, ask in asked.items():
+                spent[name].append(ask(chosen).cpu_ms / batch)
     return spent
 
 
@@ -273,10 +244,10 @@ def main() -> None:
     dataset = find_dataset(options.data)
     samples, classes = dataset.splits["train"][:64], dataset.classes
     small = {
-        "PIL + torchvision v2": Side(partial(with_torchvision, samples)),
-        "torchvision v2, decoded before": Side(partial(with_torchvision_from_memory, samples)),
-        f"albumentations {A.__version__}, decoded before": Side(partial(with_albumentations, samples, classes)),
-        "segwright, warm cache": Side(partial(with_segwright, samples, classes, cache_gb=2.0), ours=True),
+        "PIL + torchvision v2": side(partial(with_torchvision, samples)),
+        "torchvision v2, decoded before": side(partial(with_torchvision_from_memory, samples)),
+        f"albumentations {A.__version__}, decoded before": side(partial(with_albumentations, samples, classes)),
+        "segwright, warm cache": side(partial(with_segwright, samples, classes, cache_gb=2.0), ours=True),
     }
     rows = rows_of("480x360 PNG", race(small, len(samples), BATCH, options.rounds))
     with tempfile.TemporaryDirectory() as folder:
@@ -286,13 +257,13 @@ def main() -> None:
             large = draw_large(Path(folder), options.large, drawn_hw)
             what = f"12 megapixels, {kind} ({statistics.mean(s.image.stat().st_size for s in large) / 1e6:.1f} MB each)"
             alone = {
-                "PIL + torchvision v2": Side(partial(with_torchvision, large, masks=False)),
-                "segwright, decoded each time": Side(partial(with_segwright_pictures_alone, large), ours=True),
+                "PIL + torchvision v2": side(partial(with_torchvision, large, masks=False)),
+                "segwright, decoded each time": side(partial(with_segwright_pictures_alone, large), ours=True),
             }
             both = {
-                "PIL + torchvision v2": Side(partial(with_torchvision, large)),
-                "segwright, first pass": Side(partial(with_segwright, large, card, cache_gb=0.0), ours=True),
-                "segwright, later passes": Side(partial(with_segwright, large, card, cache_gb=2.0), ours=True),
+                "PIL + torchvision v2": side(partial(with_torchvision, large)),
+                "segwright, first pass": side(partial(with_segwright, large, card, cache_gb=0.0), ours=True),
+                "segwright, later passes": side(partial(with_segwright, large, card, cache_gb=2.0), ours=True),
             }
             spent, rival = race(both, len(large), len(large), few), next(iter(both))
             rows += rows_of(f"{what}, picture alone", race(alone, len(large), len(large), few))

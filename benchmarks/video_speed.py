@@ -4,7 +4,7 @@ python benchmarks/video_speed.py VIDEO --frames 300
 
 The usual loop: OpenCV reads, NumPy normalises, PyTorch predicts eagerly, argmax, NumPy blends, OpenCV writes, one after another.
 LR-ASPP large with random weights at 640x480 (the weights do not change the time). Each round runs every way once over the same
-frames, so that other work on the machine hits all alike; CPU time is that of the whole process.
+frames, so that other work on the machine hits all alike; CPU time is that of the whole process, and the usual loop has one of its own.
 
 With as many threads for the network as there are cores, reading and writing take time from it: the rate of the network alone cannot be
 reached. With fewer it can, where the rest finds a core of its own, so both are measured.
@@ -30,6 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 import tables  # noqa: E402
+from sides import Side, at_work  # noqa: E402
 
 from segwright.checkpoint import Checkpoint  # noqa: E402
 from segwright.checkpoint import load as load_checkpoint  # noqa: E402
@@ -52,6 +53,8 @@ from segwright.workflows.opening import load  # noqa: E402
 HEIGHT, WIDTH = 480, 640
 THREADS = (2, 1)
 """For the network; the usual loop and PyTorch get the first."""
+MODEL = "model.onnx"
+USUAL = "usual loop"
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 
 
@@ -131,21 +134,24 @@ def make_video(source: Path, out: Path, frames: int) -> Path:
     return out
 
 
-def engines_of(folder: Path) -> dict[str, list[Predictor]]:
-    """Predictors for every engine that is installed: alone with so many threads, and a frame on every core as `segwright predict`
-    has it.
-    """
+def make_model(folder: Path) -> None:
+    """A checkpoint and an ONNX file."""
     torch.manual_seed(0)
     recipe = Recipe(data=DataRecipe(height=HEIGHT, width=WIDTH), model=ModelRecipe(model="lraspp_mobilenet_v3_large"))
     classes = Classes(names=("ground", "thing"))
     file = folder / "best.safetensors"
     Checkpoint(recipe=recipe, classes=classes, weights=build(recipe.model, 1).state_dict()).save(file)
-    onnx = folder / "model.onnx"
-    export_onnx(load_checkpoint(file), onnx)
+    export_onnx(load_checkpoint(file), folder / MODEL)
+
+
+def engines_of(folder: Path) -> dict[str, list[Predictor]]:
+    """Predictors for every engine that is installed: alone with so many threads, and a frame on every core as `segwright predict`
+    has it.
+    """
     found = {"PyTorch": [load(folder, device="cpu", threads=THREADS[0])]}
     count, each = members()
     for name, engine in (("ONNX Runtime", "onnxruntime"), ("OpenVINO", "openvino")):
-        opened = partial(load, onnx, device="cpu", engine=engine)
+        opened = partial(load, folder / MODEL, device="cpu", engine=engine)
         try:
             found[f"{name}, {count} frames at a time"] = [opened(threads=each) for _ in range(count)]
             found |= {f"{name}, {spelled(threads)}": [opened(threads=threads)] for threads in THREADS}
@@ -158,28 +164,43 @@ def spelled(threads: int) -> str:
     return "1 thread" if threads == 1 else f"{threads} threads"
 
 
-def measured(work: Callable[[], int]) -> tuple[float, float]:
-    """CPU milliseconds and wall milliseconds a frame."""
-    cpu, wall = time.process_time(), time.perf_counter()
-    count = work()
-    return 1000 * (time.process_time() - cpu) / count, 1000 * (time.perf_counter() - wall) / count
-
-
 def decoding(video: Path) -> dict[str, float]:
     """CPU milliseconds to decode a frame to RGB."""
     spent = {}
     for name, opener in (("PyAV", open_video), ("OpenCV", CvDecoder)):
-
-        def work(opener: Any = opener) -> int:
-            decoder, count = opener(str(video)), 0
+        each = []
+        for _ in range(3):
+            began, decoder, count = time.process_time(), opener(str(video)), 0
             for shot in decoder.shots():
                 decoder.picture(shot)
                 count += 1
             decoder.close()
-            return count
-
-        spent[name] = min(measured(work)[0] for _ in range(3))
+            each.append(1000 * (time.process_time() - began) / count)
+        spent[name] = min(each)
     return spent
+
+
+def usual_side(folder: Path, video: Path) -> Callable[[str], int]:
+    """The loop that others write."""
+    network = load_checkpoint(folder).network()
+    with torch.no_grad():
+        network(torch.zeros(1, 3, HEIGHT, WIDTH))
+    return lambda way: usual_loop(network, video, folder / "usual.mp4")
+
+
+def our_side(folder: Path, video: Path, count: int) -> Callable[[str], Any]:
+    """Every way of ours by its name; asked for no way, their names."""
+    predictors = engines_of(folder)
+    first = next(read_video(video)).image
+    ways: dict[str, Callable[[], int]] = {}
+    for engine, crew in predictors.items():
+        ways[engine] = partial(ours, crew, video, folder / engine)
+        ways[f"{engine}{ALONE}"] = partial(network_alone, crew, video, count)
+        for predictor in crew:  # at the first picture libraries make their plans
+            predictor.predict(first)
+    idle: Any = Idle(predictors["PyTorch"][0], first)
+    ways["reading and writing alone"] = partial(ours, [idle], video, folder / "idle")
+    return lambda way: ways[way]() if way else list(ways)
 
 
 def main() -> None:
@@ -188,29 +209,22 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=300)
     parser.add_argument("--rounds", type=int, default=2)
     said = parser.parse_args()
-    torch.set_num_threads(THREADS[0])
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         video = make_video(said.video, folder / "clip.mp4", said.frames)
-        predictors = engines_of(folder)
-        network = load_checkpoint(folder).network()
-        first = next(read_video(video)).image
-        ways: dict[str, Callable[[], int]] = {"usual loop": lambda: usual_loop(network, video, folder / "usual.mp4")}
-        for engine, crew in predictors.items():
-            ways[engine] = lambda p=crew, e=engine: ours(p, video, folder / e)  # type: ignore[misc]
-            ways[f"{engine}{ALONE}"] = lambda p=crew: network_alone(p, video, min(said.frames, 100))  # type: ignore[misc]
-        idle: Any = Idle(predictors["PyTorch"][0], first)
-        ways["reading and writing alone"] = lambda: ours([idle], video, folder / "idle")
-        # At the first picture libraries make their plans.
-        for predictor in (predictor for crew in predictors.values() for predictor in crew):
-            predictor.predict(first)
-        with torch.no_grad():
-            network(torch.zeros(1, 3, HEIGHT, WIDTH))
-        spent: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
-        for _ in range(said.rounds):
-            for way, work in ways.items():
-                spent[way].append(measured(work))
-                print(way, spent[way][-1], file=sys.stderr)
+        make_model(folder)
+        sides = {
+            USUAL: Side(partial(usual_side, folder, video), threads=THREADS[0]),
+            "ours": Side(partial(our_side, folder, video, min(said.frames, 100)), ours=True, threads=THREADS[0]),
+        }
+        with at_work(sides) as asked:
+            ways = {USUAL: USUAL} | dict.fromkeys(asked["ours"]("").answer, "ours")
+            spent: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
+            for _ in range(said.rounds):
+                for way, side in ways.items():
+                    turn = asked[side](way)
+                    spent[way].append((turn.cpu_ms / turn.answer, turn.wall_ms / turn.answer))
+                    print(way, spent[way][-1], file=sys.stderr)
         codecs = decoding(video)
     report(spent, codecs, said)
 
@@ -222,9 +236,9 @@ def report(spent: dict[str, list[tuple[float, float]]], codecs: dict[str, float]
         [
             way,
             f"{cpu[way]:.1f}",
-            f"{cpu['usual loop'] / cpu[way]:.1f}",
+            f"{cpu[USUAL] / cpu[way]:.1f}",
             f"{1000 / wall[way]:.1f}",
-            f"{wall['usual loop'] / wall[way]:.1f}",
+            f"{wall[USUAL] / wall[way]:.1f}",
             f"{100 * wall[way + ALONE] / wall[way]:.0f} %" if way + ALONE in wall else "",
         ]
         for way in spent
