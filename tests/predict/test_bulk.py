@@ -1,15 +1,20 @@
 """Many pictures: what workers write is what is written without them, a stopped run goes on, and nothing is done twice.
 
-The workers are called in this process, as Ray would call them in others; one slow test has those of Ray.
+The workers are called in this process, as Ray would call them in others; slow tests have those of Ray, on one machine and on two.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import secrets
 import shutil
+import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -304,6 +309,10 @@ def test_pictures_behind_a_url(shots: Path, model: Path, tmp_path: Path) -> None
     predict_sources(model, [f"file://{shots}"], tmp_path / "plain", wishes=Wishes(saves=EVERYTHING))
     assert contents(asked.out) == contents(tmp_path / "plain")
     assert json.loads((asked.out / "labelme/deep/c.json").read_text())["imagePath"] == "c.png"
+    (shots / "broken.png").write_text("no picture")
+    (told,) = run(asked, Path(f"file://{shots}")).summary.failures
+    assert told.reason.startswith(f"file://{shots}/broken.png is not a picture")
+    assert json.loads((asked.out / FAILURES).read_text())["path"] == f"file://{shots}/broken.png"
     assert [sample.key for sample in find_pictures(Path(f"file://{shots}/deep/c.png"))] == ["c"]
 
 
@@ -371,9 +380,39 @@ def test_a_cluster_that_does_not_start_is_one_sentence(monkeypatch: pytest.Monke
 
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     ray = Ray()
-    with pytest.raises(UserError, match=r"Ray cannot start on this machine \(The current node timed out"):
+    with pytest.raises(UserError, match=r"Ray cannot start on this machine \(The current node timed out.* less busy"):
         cluster._begin(ray, 2, cluster.STORE)
     assert ray.tries == cluster.TRIES
+
+
+def test_a_cluster_that_lets_nobody_in_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Ray:
+        tries = 0
+
+        def init(self, **settings: Any) -> None:
+            self.tries += 1
+            raise ConnectionError("Failed to connect to Ray cluster at 192.0.2.1:6379, timed out")
+
+        def shutdown(self) -> None:
+            pass
+
+    monkeypatch.setenv("RAY_ADDRESS", "192.0.2.1:6379")
+    ray = Ray()
+    with pytest.raises(
+        UserError, match=r"join the cluster at 192\.0\.2\.1:6379 \(Failed .*RAY_AUTH_TOKEN to its token"
+    ):
+        cluster._begin(ray, 2, cluster.STORE)
+    assert ray.tries == 1
+
+
+def bulk_command(model: Path, shots: Path, out: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`segwright predict --ray` with two workers."""
+    command = [sys.executable, "-m", "segwright", "predict", model, shots, "--out", out, "--ray", "--workers", "2"]
+    surroundings = os.environ | environment
+    answer = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False, env=surroundings)
+    if "Ray cannot start on this machine (The current node timed out" in answer.stderr:
+        pytest.skip("this machine is too busy for Ray, which gives itself 30 seconds to start")
+    return answer
 
 
 @pytest.mark.slow
@@ -382,13 +421,58 @@ def test_workers_of_ray_write_the_same(shots: Path, model: Path, tmp_path: Path)
     (shots / "broken.png").write_text("no picture")
     predict_sources(model, [shots], tmp_path / "plain")
     out = tmp_path / "bulk"
-    command = [sys.executable, "-m", "segwright", "predict", model, shots, "--out", out, "--ray", "--workers", "2"]
-    answer = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
-    if "Ray cannot start on this machine (The current node timed out" in answer.stderr:
-        pytest.skip("this machine is too busy for Ray, which gives itself 30 seconds to start")
+    answer = bulk_command(model, shots, out)
     assert (answer.returncode, answer.stderr.count("\n")) == (1, 1), answer.stderr
     assert "could not be read; the first: " in answer.stderr
     (told,) = (out / FAILURES).read_text().splitlines()
     assert json.loads(told)["key"] == "broken"
     (out / FAILURES).unlink()
     assert contents(out) == contents(tmp_path / "plain")
+
+
+@contextmanager
+def two_nodes() -> Iterator[dict[str, str]]:
+    """A cluster as two machines make it, one core each; the surroundings of whoever joins it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    joining = {
+        "RAY_ADDRESS": f"127.0.0.1:{port}",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(24),
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+    surroundings = {name: value for name, value in (os.environ | joining).items() if name != "RAY_ADDRESS"}
+    program = Path(sys.executable).with_name("ray")
+    common = ["--num-cpus=1", "--object-store-memory=200000000", "--disable-usage-stats", "--block"]
+    places = (["--head", f"--port={port}", "--include-dashboard=false"], [f"--address=127.0.0.1:{port}"])
+    with ExitStack() as nodes:
+        for place in places:
+            node = subprocess.Popen(
+                [program, "start", *place, *common],
+                env=surroundings,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
+            )
+            nodes.enter_context(node)
+            nodes.callback(os.killpg, node.pid, signal.SIGTERM)
+            said = ""
+            for line in node.stdout or ():
+                said += line
+                if "Ray runtime started" in line:
+                    break
+            else:
+                raise AssertionError(said)
+        yield joining
+
+
+@pytest.mark.slow
+def test_workers_on_two_machines_of_a_cluster_write_the_same(shots: Path, model: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="the extra segwright[ray] is not installed")
+    predict_sources(model, [shots], tmp_path / "plain")
+    with two_nodes() as joining:
+        answer = bulk_command(model, shots, tmp_path / "bulk", **joining)
+        assert (answer.returncode, answer.stderr) == (0, "")
+    assert contents(tmp_path / "bulk") == contents(tmp_path / "plain")

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from segwright.classes import Classes
-from segwright.data.shards import inside, read_file, stamp, url_of
+from segwright.data.shards import inside, read_file, spelled, stamp, url_of
 from segwright.errors import DataError, PixelLimitError
 from segwright.masks import class_map_from_raw, ignore_unowned
 
@@ -180,6 +180,7 @@ def opened(path: Path) -> Iterator[Image.Image]:
         DataError: as `read_image`; it also stands for what goes wrong inside the block.
         PixelLimitError: over `MOST_PIXELS`.
     """
+    place = spelled(path)
     try:
         with warnings.catch_warnings():
             # Our own limit below decides; Pillow's warnings would only repeat it in other words.
@@ -189,27 +190,27 @@ def opened(path: Path) -> Iterator[Image.Image]:
             if width * height > MOST_PIXELS:
                 picture.close()
                 raise PixelLimitError(
-                    f"{path} is {width}x{height} pixels, more than the limit of {MOST_PIXELS // 1_000_000} million; "
+                    f"{place} is {width}x{height} pixels, more than the limit of {MOST_PIXELS // 1_000_000} million; "
                     "cut it into smaller pictures first, or predict a TIFF with --tile."
                 )
             with picture:
                 yield picture
     except FileNotFoundError as error:
-        raise DataError(f"{path} does not exist; check the path.") from error
+        raise DataError(f"{place} does not exist; check the path.") from error
     except IsADirectoryError as error:
-        raise DataError(f"{path} is a folder, not a picture; check the path.") from error
+        raise DataError(f"{place} is a folder, not a picture; check the path.") from error
     except PermissionError as error:
-        raise DataError(f"{path} may not be read; give yourself read permission.") from error
+        raise DataError(f"{place} may not be read; give yourself read permission.") from error
     except Image.DecompressionBombError as error:
         raise PixelLimitError(
-            f"{path} has more pixels than the limit of {MOST_PIXELS // 1_000_000} million; "
+            f"{place} has more pixels than the limit of {MOST_PIXELS // 1_000_000} million; "
             "cut it into smaller pictures first, or predict a TIFF with --tile."
         ) from error
     except UnidentifiedImageError as error:
         kind = "is empty (0 bytes)" if stamp(path)[0] == 0 else "is not a picture, whatever its name says"
-        raise DataError(f"{path} {kind}; remove it or put the right file there.") from error
+        raise DataError(f"{place} {kind}; remove it or put the right file there.") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise DataError(f"{path} is damaged or truncated ({error}); remove it or copy it again.") from error
+        raise DataError(f"{place} is damaged or truncated ({error}); remove it or copy it again.") from error
 
 
 def _to_rgb(picture: Image.Image) -> Image.Image:

@@ -50,6 +50,11 @@ def url_of(path: Path) -> str | None:
     return f"{found['scheme']}://{'/' if found['scheme'] == 'file' else ''}{found['rest']}"
 
 
+def spelled(path: Path) -> str:
+    """An address as it was given, for messages: a Path makes one slash of two."""
+    return url_of(path) or str(path)
+
+
 def read_file(path: Path) -> bytes:
     """All bytes of a file, wherever it lies: on a disk, inside a shard, behind a URL.
 

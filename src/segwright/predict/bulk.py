@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from segwright.data.sample import Sample
+from segwright.data.shards import spelled
 from segwright.errors import DataError, OutputError
 from segwright.outputs import require_writable, write_text
 from segwright.predict.bulk_list import LINES, DoneList
@@ -178,5 +179,5 @@ def _write_failures(out: Path, samples: Sequence[Sample], reasons: dict[str, str
         except OSError as error:
             raise OutputError(f"{out / FAILURES} cannot be removed ({error.strerror}).") from error
         return
-    told = [{"key": s.key, "path": str(s.image), "reason": reasons[s.key]} for s in samples if s.key in reasons]
+    told = [{"key": s.key, "path": spelled(s.image), "reason": reasons[s.key]} for s in samples if s.key in reasons]
     write_text(out / FAILURES, "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in told))

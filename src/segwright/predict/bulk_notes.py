@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any
 
 from segwright.data.sample import Sample
+from segwright.data.shards import spelled
 from segwright.errors import DataError, OutputError
 from segwright.predict.bulk_list import DoneList
 
@@ -71,7 +72,7 @@ class Notes:
         """
         if self._deaths[sample.key] >= DEATHS:
             raise DataError(
-                f"{sample.image} ended {DEATHS} workers, by too little memory or a fault in a library; look at it alone."
+                f"{spelled(sample.image)} ended {DEATHS} workers, by too little memory or a fault in a library; look at it alone."
             )
         self._write(json.dumps(sample.key))
 

@@ -144,10 +144,12 @@ def _begin(ray: Any, cores: int, store: int) -> None:
             ray.shutdown()
             if left and not address and "timed out" in str(error):
                 continue
-            place = f"join the cluster at {address}" if address else "start on this machine"
-            raise UserError(
-                f"Ray cannot {place} ({first_line(error)}); try again when it is less busy, or predict without --ray."
-            ) from error
+            if address:
+                place = f"join the cluster at {address}"
+                advice = "look whether it is there, and set RAY_AUTH_TOKEN to its token if it wants one"
+            else:
+                place, advice = "start on this machine", "try again when it is less busy, or predict without --ray"
+            raise UserError(f"Ray cannot {place} ({first_line(error)}); {advice}.") from error
 
 
 @contextmanager
