@@ -20,7 +20,7 @@ SRC = ROOT / "src" / "segwright"
 
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("outputs",),
+    ("machine", "outputs"),
     ("classes",),
     ("recipe",),
     ("masks", "metrics", "preprocess", "tiling"),

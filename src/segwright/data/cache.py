@@ -26,6 +26,7 @@ from segwright.classes import Classes
 from segwright.data.sample import Sample
 from segwright.data.shards import stamp, url_of
 from segwright.errors import OutputError
+from segwright.machine import cores_here
 from segwright.outputs import file_being_written
 from segwright.recipe import Recipe
 
@@ -190,7 +191,7 @@ def _write(
     offset = _HEADER.size + rows.nbytes
     with (
         partial.open("wb") as stream,
-        ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool,
+        ThreadPoolExecutor(min(cores_here(), 8)) as pool,
         Progress(transient=True, disable=not progress, console=Console(stderr=True)) as bar,
     ):
         stream.seek(offset)

@@ -7,7 +7,6 @@ changes the time and nothing else. About 50 ms of CPU each at 640x480.
 from __future__ import annotations
 
 import multiprocessing
-import os
 import shutil
 import signal
 from collections.abc import Iterator, Sequence
@@ -25,6 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from segwright.data.card_scene import Scene, draw_scene, read_user_picture
 from segwright.data.sample import IMAGE_SUFFIXES
 from segwright.errors import DataError, OutputError
+from segwright.machine import cores_here
 
 __all__ = ["Scene", "draw_scene", "synthesize_cards"]
 
@@ -104,7 +104,7 @@ def synthesize_cards(
     )
     try:
         _prepare(order, count)
-        _draw_all(order, os.cpu_count() or 1 if workers is None else workers, progress)
+        _draw_all(order, cores_here() if workers is None else workers, progress)
         if out.exists():
             out.rmdir()
         partial.rename(out)

@@ -7,7 +7,6 @@ layer converts them anyway.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -27,6 +26,7 @@ from segwright.data.patches import shown_in_a_pass
 from segwright.data.sample import Sample, mask_of, read_raw_mask, read_scaled, require_same_size
 from segwright.data.splits import ClassShares, class_pixels, class_shares, repeat_factors
 from segwright.errors import DataError, OutputError
+from segwright.machine import cores_here
 from segwright.masks import class_map_from_raw, ignore_unowned
 from segwright.preprocess import is_turned, placement, turned
 from segwright.recipe import Recipe
@@ -331,7 +331,7 @@ class Pairs(L.LightningDataModule):
         )
         self.notes: list[str] = []
         """Lines for the user about how the pictures are loaded."""
-        if self.processes > (cores := _cores()):
+        if self.processes > (cores := cores_here()):
             self.notes.append(
                 f"--workers {self.processes} are more loading processes than the {cores} cores that may be used; they slow each other down."
             )
@@ -380,8 +380,3 @@ class Pairs(L.LightningDataModule):
             # Loaders draw a number whenever they begin; from the global generator it would shift what dropout draws.
             "generator": torch.Generator(),
         }
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

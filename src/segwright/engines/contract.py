@@ -6,7 +6,6 @@ pictures before it and undoes that behind it.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -188,11 +187,6 @@ def thread_count(threads: int) -> int:
     if threads < 1:
         raise UserError(f"The number of threads must be 1 or more, not {threads}.")
     return threads
-
-
-def cores_here() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def first_line(error: BaseException) -> str:

@@ -13,11 +13,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from segwright.engines.contract import METADATA_KEY, ModelFacts, cores_here, first_line, require_fitting, thread_count
+from segwright.engines.contract import METADATA_KEY, ModelFacts, first_line, require_fitting, thread_count
 from segwright.engines.foreign import Described
 from segwright.engines.interface import Answers, Interface, Kind, in_batches
 from segwright.engines.onnx import LONGEST_METADATA, onnx_facts, read_model_file
 from segwright.errors import MissingExtraError, ModelError, UserError
+from segwright.machine import cores_here
 
 Precision = Literal["file", "fast", "fp32"]
 """What to compute in: as the file was proven, whatever is fastest on this processor, or FP32."""

@@ -12,6 +12,7 @@ from segwright.data.sample import Sample
 from segwright.data.shards import url_of
 from segwright.engines.contract import first_line
 from segwright.errors import DataError, MissingExtraError, SegwrightError, UserError
+from segwright.machine import cores_here
 from segwright.predict.bulk import Answers
 from segwright.predict.bulk_worker import Job, Worker
 
@@ -42,7 +43,7 @@ def workers_of_ray(*, workers: int | None = None, gpu: bool = False) -> Answers:
     ray = _ray()
 
     def answers(job: Job, samples: Sequence[Sample]) -> Generator[dict[str, str], None, None]:
-        cores = max(os.cpu_count() or 1, (workers or 1) * job.threads)
+        cores = max(cores_here(), (workers or 1) * job.threads)
         store = STORE + 4 * sum(len(data) for data in job.files.values())
         with _cluster(ray, cores, store):
             room = _room(ray, job, gpu=gpu)

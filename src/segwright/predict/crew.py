@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
 
-from segwright.engines.contract import cores_here
+from segwright.machine import cores_here
 from segwright.predict.feed import Ended
 from segwright.predict.frame import Frame
 from segwright.predict.predictor import Prediction, Predicts

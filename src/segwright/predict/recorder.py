@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segwright.errors import OutputError
+from segwright.machine import cores_here
 from segwright.predict.decoders import require_pyav
 from segwright.predict.found import Drawing, Found
 from segwright.predict.frame import Frame
@@ -144,7 +145,7 @@ class _Part:
         self._stream.pix_fmt = "yuv420p"
         context = self._stream.codec_context
         context.time_base = Fraction(1, TICKS)
-        context.thread_count = min(os.cpu_count() or 1, 4)
+        context.thread_count = min(cores_here(), 4)
         # OpenCV converts with the matrix of ITU-R BT.601, and players guess another one for large pictures.
         context.colorspace, context.color_range = 6, 1
         self._sound = _Sound(sound, first, self._container) if sound else None

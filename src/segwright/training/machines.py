@@ -9,6 +9,7 @@ import torch
 from torch import distributed
 
 from segwright.errors import RecipeError
+from segwright.machine import cores_here
 from segwright.recipe import Recipe
 
 PRECISION: dict[str, Any] = {"fp16": "16-mixed", "bf16": "bf16-mixed", "fp32": "32-true"}
@@ -75,7 +76,7 @@ def share_cores(world: int, nodes: int) -> None:
     """Give each process of a CPU training its share of the cores; all of them at once would only wait for each other."""
     here = max(world // nodes, 1)
     if here > 1 and "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max((os.cpu_count() or 1) // here, 1))
+        torch.set_num_threads(max(cores_here() // here, 1))
 
 
 def trainer_settings(recipe: Recipe, device: str, world: int, precision: str) -> dict[str, Any]:
