@@ -36,7 +36,7 @@ from segwright.classes import Classes
 from segwright.data.augment import Variation, augmented
 from segwright.data.cards import draw_scene
 from segwright.data.layouts import find_dataset
-from segwright.data.loaders import Pictures, shrunk_hw
+from segwright.data.loaders import Pictures, shrunk, shrunk_hw
 from segwright.data.order import Draw
 from segwright.data.sample import Sample, read_pair, read_scaled
 from segwright.models.catalogue import MEAN, STD, Network
@@ -169,7 +169,7 @@ def with_segwright_pictures_alone(samples: Sequence[Sample]) -> OneBatch:
     def one(n: int) -> np.ndarray:
         image, image_hw = read_scaled(samples[n].image, lambda height, width: shrunk_hw(height, width, RECIPE))
         height, width = shrunk_hw(*image_hw, RECIPE)
-        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+        image = shrunk(image, (height, width))
         return augmented(image, np.zeros((height, width), np.uint8), SIZE_HW, "pad", OURS, (n,))[0]
 
     return lambda numbers: normalise(torch.from_numpy(np.stack([one(n) for n in numbers])).permute(0, 3, 1, 2))

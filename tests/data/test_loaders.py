@@ -16,11 +16,13 @@ from PIL import Image
 
 from segwright.classes import IGNORED, Classes
 from segwright.data.augment import LEVELS, Variation
+from segwright.data.cards import draw_scene
 from segwright.data.layouts import Dataset, find_dataset
-from segwright.data.loaders import Drawn, Pairs, Pictures, Splits, read_shrunk, shrunk_hw, stack
+from segwright.data.loaders import Drawn, Pairs, Pictures, Splits, read_shrunk, shrunk, shrunk_hw, stack
 from segwright.data.order import Draw, Order
 from segwright.data.sample import Sample, read_pair, read_scaled
 from segwright.errors import DataError
+from segwright.preprocess import place_image
 from segwright.recipe import DataRecipe, Fit, FitRecipe, Recipe
 from tests.tiny import make_dataset
 
@@ -476,3 +478,17 @@ def test_stacking() -> None:
         assert np.array_equal(batch.images[n].permute(1, 2, 0).numpy(), image)
         assert np.array_equal(batch.class_maps[n].numpy(), class_map)
         assert batch.keys[n] == key
+
+
+@pytest.mark.parametrize("reduction", [1.0, 1.02, 1.09, 1.2, 1.5, 2.0, 3.0])
+@pytest.mark.parametrize("one_way", [False, True])
+def test_shrunk_pictures_are_those_that_prediction_sees(reduction: float, one_way: bool) -> None:
+    size_hw = (120, 160)
+    large_hw = (round(size_hw[0] * reduction), size_hw[1] if one_way else round(size_hw[1] * reduction))
+    image = draw_scene(np.random.default_rng(5), large_hw).image
+    kept = image.copy()
+    answer = shrunk(image, size_hw)
+    assert (answer.shape, answer.dtype) == ((*size_hw, 3), np.uint8)
+    placed = place_image(image, size_hw, "stretch")
+    assert np.sqrt(np.mean((answer.astype(float) - placed) ** 2)) < (1.5 if reduction < 1.1 else 4.0)
+    np.testing.assert_array_equal(image, kept)

