@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,3 +61,17 @@ def one_sentence(err: str) -> str:
 def everything_below(folder: Path) -> set[str]:
     """Every file and folder below one, to see that nothing was left behind."""
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+
+
+def loaded_by(*command: str) -> set[str]:
+    """Packages that are imported when a command has done its work."""
+    code = (
+        "import sys\nfrom segwright import cli\n"
+        f"try:\n    cli.main({list(command)!r})\nexcept SystemExit:\n    pass\n"
+        "print('LOADED', *sorted({name.partition('.')[0] for name in sys.modules}))"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    loaded = set(done.stdout.rpartition("LOADED ")[2].split())
+    assert "segwright" in loaded
+    return loaded

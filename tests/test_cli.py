@@ -12,7 +12,7 @@ from segwright import __version__, cli, recipe
 from segwright.commands import settings, speaking
 from segwright.errors import GateError
 from segwright.recipe import FitRecipe, Recipe, named_recipe, read_yaml
-from tests.command import refused, segwright, succeeded
+from tests.command import loaded_by, refused, segwright, succeeded
 
 ALL_COMMANDS = [*((name,) for name in cli.COMMANDS), ("synth",), *(("synth", name) for name in cli.SYNTH)]
 HEAVY = {
@@ -58,16 +58,7 @@ def test_the_first_page_names_every_command() -> None:
 @pytest.mark.parametrize("command", [(), ("train", "--help"), ("--version",), ("recipe", "card"), ("nonsense",)])
 def test_help_is_light(command: tuple[str, ...]) -> None:
     """What needs no pixels imports nothing that is made for pixels."""
-    code = (
-        "import sys\nfrom segwright import cli\n"
-        f"try:\n    cli.main({list(command)!r})\nexcept SystemExit:\n    pass\n"
-        "print('LOADED', *sorted({name.partition('.')[0] for name in sys.modules}))"
-    )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
-    loaded = set(done.stdout.rpartition("LOADED ")[2].split())
-    assert "segwright" in loaded
-    assert not loaded & HEAVY
+    assert not loaded_by(*command) & HEAVY
 
 
 @pytest.mark.parametrize("command", ["train", "recipe"])

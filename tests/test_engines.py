@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from segwright.checkpoint import Checkpoint
 from segwright.classes import Classes
@@ -22,6 +23,7 @@ from segwright.engines.pytorch import PyTorchEngine
 from segwright.errors import MissingExtraError, ModelError, UserError
 from segwright.models.catalogue import build
 from segwright.recipe import DataRecipe, ModelRecipe, Recipe
+from tests.command import loaded_by
 
 onnx = pytest.importorskip("onnx", reason="the extra segwright[onnx] is not installed")
 CLASSES = Classes(names=("background", "card"))
@@ -243,3 +245,15 @@ def test_a_checkpoint_without_a_size_is_refused() -> None:
     checkpoint = Checkpoint(recipe=Recipe(), classes=CLASSES, weights={})
     with pytest.raises(ModelError, match="no picture size"):
         ModelFacts.of(checkpoint)
+
+
+def test_an_exported_model_runs_without_pytorch(tmp_path: Path) -> None:
+    """Which takes seconds to load, and half a gigabyte of memory, on the machine behind a camera."""
+    model = written(brightness_model(), tmp_path / "m.onnx")
+    for number, size_hw in enumerate([(8, 12), (30, 50)]):
+        Image.fromarray(np.zeros((*size_hw, 3), np.uint8)).save(tmp_path / f"{number}.png")
+    pictures = str(tmp_path / "*.png")
+    loaded = loaded_by("predict", str(model), pictures, "--out", str(tmp_path / "out"), "--save", "overlays,coco,jsonl")
+    assert (tmp_path / "out" / "coco.json").is_file()
+    assert "onnxruntime" in loaded
+    assert not loaded & {"torch", "torchvision", "lightning", "segmentation_models_pytorch"}

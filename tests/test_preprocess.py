@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from segwright.preprocess import MOST_PRODUCTS, place, place_image, placement, unplace, unplace_map
+from segwright.export.placing import place, unplace
+from segwright.preprocess import MOST_PRODUCTS, place_image, placement, unplace_map
 from segwright.recipe import Fit
 
 SIDES = st.integers(min_value=8, max_value=150)

@@ -1,13 +1,12 @@
 """Place an image into the network's size, and undo it exactly: antialiased resizing as two small matrix products.
 
-Why matrices: PyTorch, ONNX Runtime, OpenVINO, TensorRT and WebGPU disagree about `Resize` (antialiasing, corners), and
-agree about matrix products. The same lines run here and inside the exported graph, for any input size, so that what was
-trained, measured and shipped sees the same pixels. Filter: a triangle as wide as the reduction (as Pillow's BILINEAR).
+Why matrices: PyTorch, ONNX Runtime, OpenVINO, TensorRT and WebGPU disagree about `Resize` (antialiasing, corners), and agree about matrix
+products. The same lines run here in NumPy and, from `export/placing.py`, inside the exported graph, for any input size, so that what was
+trained, measured and shipped sees the same pixels; and a camera's box need not load PyTorch. Filter: a triangle as wide as the reduction
+(as Pillow's BILINEAR).
 
 "pad" keeps the shape, centres the picture and leaves black around it; "stretch" scales each side by itself.
 Placed pixels are rounded to whole uint8 steps, because that is what a fixed-size exported model is given.
-
-`torch.sym_min` and `torch.sym_max` are Python's own on numbers, and stay open for any size while a graph is exported.
 
 Around a fixed graph the same products run in NumPy, and only where their matrices are not zero: a few source pixels for each
 placed one. A picture of 1920x1080 takes 7 ms that way and 106 ms whole.
@@ -17,10 +16,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import lru_cache
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
 from segwright.recipe import Fit
 
@@ -29,43 +27,22 @@ ROUND_UP = 0.501
 bit of a sum, which every engine forms in its own order, would decide; a thousandth more, and all of them round up."""
 
 
-def place(images: torch.Tensor, size_hw: tuple[int, int], fit: Fit) -> torch.Tensor:
-    """Bring images to the network's size.
+class Arrays(NamedTuple):
+    """What the lines below need of an array library: NumPy here, PyTorch inside a graph, where sides may be open."""
 
-    Args:
-        images: (B, C, H, W) float32, 0..255.
-        size_hw: the network's height and width in pixels.
-        fit: "pad" or "stretch".
-
-    Returns:
-        (B, C, *size_hw) float32, whole numbers 0..255.
-    """
-    to_rows, to_columns = placement(images.shape[2], images.shape[3], size_hw, fit)
-    rows = _shrink(_positions(size_hw[0]), images.shape[2], *to_rows)
-    columns = _shrink(_positions(size_hw[1]), images.shape[3], *to_columns)
-    return (rows @ (images @ columns.T) + ROUND_UP).floor().clamp(0.0, 255.0)
+    positions: Callable[[int], Any]
+    """0, 1, 2, ... as float32."""
+    clip: Callable[[Any, Any, Any], Any]
+    where: Callable[[Any, Any, float], Any]
+    least: Callable[[Any, Any], Any]
+    most: Callable[[Any, Any], Any]
 
 
-def unplace(maps: torch.Tensor, size_hw: tuple[int, int], fit: Fit) -> torch.Tensor:
-    """Undo `place` for what the network answered: cut the padding off and interpolate to the image's size.
-
-    Args:
-        maps: (B, C, h, w) float32 at the network's size (logits or probabilities).
-        size_hw: height and width of the image that was placed.
-        fit: as in `place`.
-
-    Returns:
-        (B, C, *size_hw) float32.
-    """
-    network_hw = (maps.shape[2], maps.shape[3])
-    to_rows, to_columns = placement(*size_hw, network_hw, fit)
-    rows = _grow(_positions(size_hw[0]), network_hw[0], *to_rows)
-    columns = _grow(_positions(size_hw[1]), network_hw[1], *to_columns)
-    return rows @ (maps @ columns.T)
+NUMPY = Arrays(lambda count: np.arange(count, dtype=np.float32), np.clip, np.where, min, max)
 
 
 def placement(
-    height: int, width: int, size_hw: tuple[int, int], fit: Fit
+    height: int, width: int, size_hw: tuple[int, int], fit: Fit, arrays: Arrays = NUMPY
 ) -> tuple[tuple[float, float], tuple[float, float]]:
     """Where a picture lands.
 
@@ -74,6 +51,7 @@ def placement(
         width: of the picture, pixels.
         size_hw: the network's height and width.
         fit: "pad" or "stretch".
+        arrays: what computes it.
 
     Returns:
         ((scale_y, margin_y), (scale_x, margin_x)): network pixels per picture pixel, and black network pixels before it.
@@ -81,33 +59,28 @@ def placement(
     scale_y, scale_x = size_hw[0] / height, size_hw[1] / width
     if fit == "stretch":
         return (scale_y, 0.0), (scale_x, 0.0)
-    scale = cast(float, torch.sym_min(scale_y, scale_x))
+    scale = arrays.least(scale_y, scale_x)
     return (scale, (size_hw[0] - scale * height) / 2), (scale, (size_hw[1] - scale * width) / 2)
 
 
-def _positions(count: int) -> torch.Tensor:
-    return torch.arange(count, dtype=torch.float32)
-
-
-def _shrink(at: torch.Tensor, length: int, scale: float, margin: float) -> torch.Tensor:
+def shrinking(at: Any, length: int, scale: float, margin: float, arrays: Arrays = NUMPY) -> Any:
     """(at, length) weights of every source pixel in the placed pixels `at`; rows outside the picture are zero (black)."""
     centres = (at + 0.5 - margin) / scale
-    reach = cast(float, torch.sym_max(1.0 / scale, 1.0))
-    distance = (_positions(length)[None] + 0.5 - centres[:, None]).abs() / reach
-    weights = (1.0 - distance).clamp(min=0.0)
+    reach = arrays.most(1.0 / scale, 1.0)
+    distance = abs(arrays.positions(length)[None] + 0.5 - centres[:, None]) / reach
+    weights = arrays.clip(1.0 - distance, 0.0, None)
     inside = (centres >= 0.0) & (centres <= length)
-    return torch.where(inside[:, None], weights / weights.sum(dim=1, keepdim=True).clamp(min=1e-6), 0.0)
+    return arrays.where(inside[:, None], weights / arrays.clip(weights.sum(1)[:, None], 1e-6, None), 0.0)
 
 
-def _grow(at: torch.Tensor, source: int, scale: float, margin: float) -> torch.Tensor:
+def growing(at: Any, source: int, scale: float, margin: float, arrays: Arrays = NUMPY) -> Any:
     """(at, source) weights that read a map of `source` pixels back at the pixels `at` of the image."""
-    centres = (at + 0.5) * scale + margin
     # Neighbours outside the picture's own area would bleed the padding's answers into the border.
-    centres = centres.clamp(margin + 0.5, source - margin - 0.5)
-    reach = cast(float, torch.sym_max(scale, 1.0))
-    distance = (_positions(source)[None] + 0.5 - centres[:, None]).abs() / reach
-    weights = (1.0 - distance).clamp(min=0.0)
-    return weights / weights.sum(dim=1, keepdim=True).clamp(min=1e-6)
+    centres = arrays.clip((at + 0.5) * scale + margin, margin + 0.5, source - margin - 0.5)
+    reach = arrays.most(scale, 1.0)
+    distance = abs(arrays.positions(source)[None] + 0.5 - centres[:, None]) / reach
+    weights = arrays.clip(1.0 - distance, 0.0, None)
+    return weights / arrays.clip(weights.sum(1)[:, None], 1e-6, None)
 
 
 def is_turned(height: int, width: int, size_hw: tuple[int, int]) -> bool:
@@ -149,14 +122,14 @@ of them the same work took 80 to 380 ms instead of 7."""
 
 
 def place_image(image: np.ndarray, size_hw: tuple[int, int], fit: Fit) -> np.ndarray:
-    """`place` for one picture as it comes from disk.
+    """`placing.place` for one picture as it comes from disk.
 
     Args:
         image: (H, W, 3) uint8 RGB.
 
     Returns:
         (*size_hw, 3) uint8 RGB; the very same array when it already has that size. Of a million pixels a few may lie one step
-        beside `place`, where two orders of summing fall to different sides of a rounding step.
+        beside `placing.place`, where two orders of summing fall to different sides of a rounding step.
     """
     if image.shape[:2] == size_hw:
         return image
@@ -175,7 +148,7 @@ def place_image(image: np.ndarray, size_hw: tuple[int, int], fit: Fit) -> np.nda
 
 
 def unplace_map(maps: np.ndarray, size_hw: tuple[int, int], fit: Fit) -> np.ndarray:
-    """`unplace` for one answer.
+    """`placing.unplace` for one answer.
 
     Args:
         maps: (C, h, w) float32.
@@ -230,8 +203,8 @@ def _product(small: np.ndarray, wide: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=16)  # pictures of a video share one size; in a folder of many sizes old ones go
 def _shrinking(length: int, scale: float, margin: float, out: int, channels: int = 1) -> tuple[Band, ...]:
-    """Bands of `_shrink`, with `channels` over 1 for rows in which the channels of a pixel stand side by side."""
-    bands = _bands(out, scale, lambda at: _shrink(at, length, scale, margin))
+    """Bands of `shrinking`, with `channels` over 1 for rows in which the channels of a pixel stand side by side."""
+    bands = _bands(out, scale, lambda at: shrinking(at, length, scale, margin))
     if channels == 1:
         return bands
     every = np.eye(channels, dtype=np.float32)
@@ -247,14 +220,14 @@ def _shrinking(length: int, scale: float, margin: float, out: int, channels: int
 
 @lru_cache(maxsize=16)
 def _growing(length: int, scale: float, margin: float, source: int) -> tuple[Band, ...]:
-    return _bands(length, 1.0 / scale, lambda at: _grow(at, source, scale, margin))
+    return _bands(length, 1.0 / scale, lambda at: growing(at, source, scale, margin))
 
 
-def _bands(length: int, enlarged: float, weights: Callable[[torch.Tensor], torch.Tensor]) -> tuple[Band, ...]:
+def _bands(length: int, enlarged: float, weights: Callable[[Any], Any]) -> tuple[Band, ...]:
     """All of a matrix of `length` rows that is not zero; rows of zeros belong to no band."""
     found, step = [], BAND * max(round(enlarged), 1)
     for start in range(0, length, step):
-        rows = weights(_positions(length)[start : start + step]).numpy()
+        rows = weights(NUMPY.positions(length)[start : start + step])
         used = np.flatnonzero(rows.any(axis=0))
         if used.size:
             columns = slice(int(used[0]), int(used[-1]) + 1)

@@ -1,7 +1,7 @@
 """The network with everything around it that a picture needs: what every format is made from, and a proof of what it says.
 
 Scaling, normalisation, sigmoid or softmax and the threshold are inside. A fixed file wants the network's own size; an any-size
-file places the picture itself (`preprocess.place`, as matrix products) and answers at the picture's size. The network inside
+file places the picture itself (`placing.place`, as matrix products) and answers at the picture's size. The network inside
 runs at one size in both, so networks whose own dynamic export is silently wrong (UPerNet, PSPNet) are right here.
 """
 
@@ -25,8 +25,8 @@ from segwright import __version__
 from segwright.checkpoint import Checkpoint
 from segwright.engines.contract import ModelFacts
 from segwright.errors import ModelError
+from segwright.export.placing import place, unplace
 from segwright.export.request import ExportRequest
-from segwright.preprocess import place, unplace
 
 LARGEST_SIZE = 65535
 """Largest side of a picture, and largest batch, that an exported graph is asked to take."""

@@ -353,9 +353,11 @@ def _key(model: Path, device: str, threads: int | None) -> str:
     import hashlib
     from importlib import metadata
 
-    from segwright.checkpoint import checkpoint_file
+    file = model
+    if model.is_dir() or model.suffix.lower() == ".safetensors":
+        from segwright.checkpoint import checkpoint_file  # brings PyTorch, which an exported file does without
 
-    file = checkpoint_file(model) if model.is_dir() or model.suffix.lower() == ".safetensors" else model
+        file = checkpoint_file(model)
     facts: list[Any] = [_sha256(file), file.suffix, device, threads, __version__, _processor(), os.cpu_count()]
     for library in ("torch", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt"):
         try:
