@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -371,7 +372,7 @@ def test_a_cluster_that_does_not_start_is_one_sentence(monkeypatch: pytest.Monke
         tries = 0
 
         def init(self, **settings: Any) -> None:
-            assert settings["include_dashboard"] is False
+            assert (settings["include_dashboard"], settings["address"]) == (False, "local")
             self.tries += 1
             raise RuntimeError("The current node timed out during startup.")
 
@@ -405,10 +406,15 @@ def test_a_cluster_that_lets_nobody_in_is_asked_once(monkeypatch: pytest.MonkeyP
     assert ray.tries == 1
 
 
+def without_ray() -> dict[str, str]:
+    """The surroundings of this process without what it told Ray in other tests."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+
+
 def bulk_command(model: Path, shots: Path, out: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """`segwright predict --ray` with two workers."""
     command = [sys.executable, "-m", "segwright", "predict", model, shots, "--out", out, "--ray", "--workers", "2"]
-    surroundings = os.environ | environment
+    surroundings = without_ray() | environment
     answer = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False, env=surroundings)
     if "Ray cannot start on this machine (The current node timed out" in answer.stderr:
         pytest.skip("this machine is too busy for Ray, which gives itself 30 seconds to start")
@@ -436,20 +442,24 @@ def two_nodes() -> Iterator[dict[str, str]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    # Ray notes in its folder which cluster is the newest, for others to join. Its sockets want a short path.
+    place = tempfile.mkdtemp(prefix="ray")
     joining = {
+        "RAY_TMPDIR": place,
         "RAY_ADDRESS": f"127.0.0.1:{port}",
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(24),
         "RAY_USAGE_STATS_ENABLED": "0",
     }
-    surroundings = {name: value for name, value in (os.environ | joining).items() if name != "RAY_ADDRESS"}
+    surroundings = without_ray() | {name: value for name, value in joining.items() if name != "RAY_ADDRESS"}
     program = Path(sys.executable).with_name("ray")
     common = ["--num-cpus=1", "--object-store-memory=200000000", "--disable-usage-stats", "--block"]
-    places = (["--head", f"--port={port}", "--include-dashboard=false"], [f"--address=127.0.0.1:{port}"])
+    roles = (["--head", f"--port={port}", "--include-dashboard=false"], [f"--address=127.0.0.1:{port}"])
     with ExitStack() as nodes:
-        for place in places:
+        nodes.callback(shutil.rmtree, place, ignore_errors=True)
+        for role in roles:
             node = subprocess.Popen(
-                [program, "start", *place, *common],
+                [program, "start", *role, *common],
                 env=surroundings,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

@@ -134,7 +134,8 @@ def _begin(ray: Any, cores: int, store: int) -> None:
     where: dict[str, Any] = (
         {"address": address}
         if address
-        else {"include_dashboard": False, "num_cpus": cores, "object_store_memory": store}
+        # "local", or it would join whatever cluster somebody has left running on this machine.
+        else {"address": "local", "include_dashboard": False, "num_cpus": cores, "object_store_memory": store}
     )
     for left in reversed(range(TRIES)):
         try:
