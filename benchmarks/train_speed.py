@@ -3,8 +3,8 @@
     python benchmarks/train_speed.py DATA [--model lraspp_mobilenet_v3_large] [--rounds 5]
     python benchmarks/train_speed.py DATA --model Unet --encoder resnet18 --width 256 --height 256 --batch-size 8
 
-Both train the same network with AdamW on the same pictures and the same loss, in turn, each in a process of its own,
-since the memory settings that segwright makes hold for a whole process; the plain loop is what the torchvision references
+Both train the same network with AdamW on the same pictures and the same loss, in turn, each in a process of its own
+(`sides.py`); the plain loop is what the torchvision references
 and most scripts do: DataLoader in the main process, PIL decoding, torchvision v2 transforms (flip, affine, colour
 jitter), NCHW, float32. DATA is a set of two classes with masks of 0 and 255.
 """
@@ -12,17 +12,16 @@ jitter), NCHW, float32. DATA is a set of two classes with masks of 0 and 255.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import statistics
-import time
 from collections.abc import Callable, Iterator
-from multiprocessing.connection import Connection
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import tables
 import torch
 from PIL import Image
+from sides import Side, at_work
 from torch.utils.data import DataLoader, Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
@@ -32,7 +31,6 @@ from segwright.data.layouts import find_dataset
 from segwright.data.loaders import Batch, Pairs, Splits
 from segwright.data.sample import Sample
 from segwright.data.splits import divide
-from segwright.engines.memory import keep_memory
 from segwright.models.catalogue import build
 from segwright.recipe import Recipe, named_recipe
 from segwright.training.losses import build_loss
@@ -95,7 +93,6 @@ def plain_loop(splits: Splits, recipe: Recipe, classes: Classes) -> Callable[[],
 
 def our_loop(splits: Splits, recipe: Recipe, classes: Classes) -> tuple[Callable[[], None], Pace]:
     """One training step as segwright does it, without Lightning's bookkeeping (results/lightning_overhead.md)."""
-    keep_memory()
     network = build(recipe.model, classes.channels)
     network.to(memory_format=torch.channels_last)
     pace = choose(network, classes.channels, recipe.data.size_hw, "auto", "cpu")
@@ -115,24 +112,24 @@ def our_loop(splits: Splits, recipe: Recipe, classes: Classes) -> tuple[Callable
     return step, pace
 
 
-def take_turns(side: str, data: Path, recipe: Recipe, pipe: Connection) -> None:
-    """What a process of one side does: say how it computes, then take as many steps as it is told to and time them."""
+def one_side(plain: bool, data: Path, recipe: Recipe) -> Callable[[int], str]:
+    """Takes as many steps as it is told to, and says how it computes."""
     dataset = find_dataset(data)
     parts = divide(dataset)
     splits = Splits(parts["train"], parts["val"])
-    if side == "plain":
+    if plain:
         step, words = plain_loop(splits, recipe, dataset.classes), "float32"
     else:
         step, pace = our_loop(splits, recipe, dataset.classes)
         words = pace.why
     step()
-    pipe.send(words)
-    while count := pipe.recv():
-        wall, cpu = time.perf_counter(), time.process_time()
+
+    def steps(count: int) -> str:
         for _ in range(count):
             step()
-        pictures = count * recipe.fit.batch_size
-        pipe.send((pictures / (time.perf_counter() - wall), (time.process_time() - cpu) / pictures * 1e3))
+        return words
+
+    return steps
 
 
 def main() -> None:
@@ -153,20 +150,20 @@ def main() -> None:
         batch_size=options.batch_size,
         augment="medium",
     )
-    sides: dict[str, Connection] = {}
-    words: dict[str, str] = {}
-    context = multiprocessing.get_context("spawn")
-    for side in ("plain", "segwright"):  # one after the other: the trial at the start wants the machine for itself
-        sides[side], theirs = context.Pipe()
-        context.Process(target=take_turns, args=(side, options.data, recipe, theirs), daemon=True).start()
-        words[side] = sides[side].recv()
+    threads = torch.get_num_threads()
+    sides = {
+        "plain": Side(partial(one_side, True, options.data, recipe), threads=threads),
+        "segwright": Side(partial(one_side, False, options.data, recipe), ours=True, threads=threads),
+    }
     rates: dict[str, list[tuple[float, float]]] = {side: [] for side in sides}
-    for number in range(options.rounds):
-        for side in list(sides)[:: 1 if number % 2 else -1]:
-            sides[side].send(STEPS)
-            rates[side].append(sides[side].recv())
-    for pipe in sides.values():
-        pipe.send(0)
+    pictures = STEPS * recipe.fit.batch_size
+    with at_work(sides) as asked:  # one after the other: the trial at the start wants the machine for itself
+        for number in range(options.rounds):
+            for side in list(sides)[:: 1 if number % 2 else -1]:
+                turn = asked[side](STEPS)
+                rates[side].append((1e3 * pictures / turn.wall_ms, turn.cpu_ms / pictures))
+                if side == "segwright":
+                    words = turn.answer
     wall_ratio = [b[0] / a[0] for a, b in zip(rates["plain"], rates["segwright"], strict=True)]
     cpu_ratio = [a[1] / b[1] for a, b in zip(rates["plain"], rates["segwright"], strict=True)]
     rows = [
@@ -180,8 +177,8 @@ def main() -> None:
     tables.write(
         f"train_speed_{name.replace(' ', '_')}",
         f"Training speed of {name} at {options.width}x{options.height}, batch {options.batch_size}",
-        f"Whole training loops, in turn, {options.rounds} rounds of {STEPS} steps; {torch.get_num_threads()} thread(s) each; "
-        f"segwright chose {words['segwright']}.",
+        f"Whole training loops, in turn, {options.rounds} rounds of {STEPS} steps; {threads} thread(s) each; "
+        f"segwright chose {words}.",
         ["loop", "images/s", "CPU ms per image"],
         rows,
     )

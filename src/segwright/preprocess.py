@@ -135,10 +135,10 @@ def place_image(image: np.ndarray, size_hw: tuple[int, int], fit: Fit) -> np.nda
         return image
     height, width, channels = image.shape
     to_rows, to_columns = placement(height, width, size_hw, fit)
-    columns = _shrinking(width, *to_columns, size_hw[1], channels)
+    columns = _shrinking_bands(width, *to_columns, size_hw[1], channels)
     flat = image.reshape(height, width * channels)
     placed = np.zeros((size_hw[0], size_hw[1] * channels), np.uint8)
-    for band in _shrinking(height, *to_rows, size_hw[0]):
+    for band in _shrinking_bands(height, *to_rows, size_hw[0]):
         narrow = _product(band.weights, flat[band.columns].astype(np.float32))
         for column in columns:
             small = _product(narrow[:, column.columns], column.weights.T)
@@ -177,8 +177,8 @@ def unplaced_rows(maps: np.ndarray, size_hw: tuple[int, int], fit: Fit) -> Itera
     """
     count, source_height, source_width = maps.shape
     to_rows, to_columns = placement(*size_hw, (source_height, source_width), fit)
-    columns = _growing(size_hw[1], *to_columns, source_width)
-    for band in _growing(size_hw[0], *to_rows, source_height):
+    columns = _growing_bands(size_hw[1], *to_columns, source_width)
+    for band in _growing_bands(size_hw[0], *to_rows, source_height):
         source = np.ascontiguousarray(maps[:, band.columns])
         narrow = np.stack([_product(band.weights, part) for part in source]).reshape(-1, source_width)
         values = np.empty((len(narrow), size_hw[1]), np.float32)
@@ -202,7 +202,7 @@ def _product(small: np.ndarray, wide: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=16)  # pictures of a video share one size; in a folder of many sizes old ones go
-def _shrinking(length: int, scale: float, margin: float, out: int, channels: int = 1) -> tuple[Band, ...]:
+def _shrinking_bands(length: int, scale: float, margin: float, out: int, channels: int = 1) -> tuple[Band, ...]:
     """Bands of `shrinking`, with `channels` over 1 for rows in which the channels of a pixel stand side by side."""
     bands = _bands(out, scale, lambda at: shrinking(at, length, scale, margin))
     if channels == 1:
@@ -219,7 +219,7 @@ def _shrinking(length: int, scale: float, margin: float, out: int, channels: int
 
 
 @lru_cache(maxsize=16)
-def _growing(length: int, scale: float, margin: float, source: int) -> tuple[Band, ...]:
+def _growing_bands(length: int, scale: float, margin: float, source: int) -> tuple[Band, ...]:
     return _bands(length, 1.0 / scale, lambda at: growing(at, source, scale, margin))
 
 
