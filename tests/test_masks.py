@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ from segwright.classes import IGNORED, Classes
 from segwright.masks import (
     UNOWNED,
     class_map_from_raw,
+    filled,
     from_colours,
+    from_runs,
     grey_only,
     ignore_unowned,
     polygons,
@@ -116,7 +119,7 @@ def inside(points: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
         crosses = (y > middle) != (after_y > middle)
         share = (middle - y[crosses]) / (after_y[crosses] - y[crosses])
         at = x[crosses] + share * (after_x[crosses] - x[crosses])
-        answer[row] = (at[:, None] < np.arange(width)[None] + 0.5).sum(axis=0) % 2 == 1
+        answer[row] = (at[:, None] <= np.arange(width)[None] + 0.5).sum(axis=0) % 2 == 1
     return answer
 
 
@@ -148,3 +151,73 @@ def test_simplified_polygons_are_short_and_close() -> None:
 
 def test_nothing_has_no_polygons() -> None:
     assert polygons(np.zeros((5, 6), np.uint8)) == []
+
+
+coordinates = st.floats(-9, 40, allow_nan=False).map(lambda value: round(value, 3) + 0.0001)
+
+
+@given(st.lists(st.tuples(coordinates, coordinates), min_size=3, max_size=9), st.integers(1, 30), st.integers(1, 30))
+def test_filled_is_the_even_odd_rule(points: list[tuple[float, float]], height: int, width: int) -> None:
+    ring = np.array(points)
+    assert np.array_equal(filled(ring, (height, width)), inside(ring, (height, width)))
+
+
+@given(st.integers(0, 100_000), st.integers(1, 14), st.integers(1, 14))
+def test_polygons_are_filled_with_what_they_were_made_of(seed: int, height: int, width: int) -> None:
+    mask = np.random.default_rng(seed).random((height, width)) < 0.6
+    drawn = np.zeros(mask.shape, bool)
+    for polygon in polygons(mask, tolerance=0):
+        drawn |= filled(polygon.points, mask.shape)
+    assert np.array_equal(drawn, mask)
+
+
+def test_neighbours_share_no_pixel_and_leave_none() -> None:
+    cut = np.array([[7.5, -1.0], [12.25, 10.5], [3.0, 21.0]])
+    left = filled(np.concatenate([cut, [[-1.0, 21.0], [-1.0, -1.0]]]), (20, 16))
+    right = filled(np.concatenate([cut, [[17.0, 21.0], [17.0, -1.0]]]), (20, 16))
+    assert not (left & right).any()
+    assert (left | right).all()
+
+
+def packed(lengths: list[int]) -> str:
+    """The reference: COCO's own way of writing, number by number as its documentation describes it."""
+    text = ""
+    for at, length in enumerate(lengths):
+        number = length - lengths[at - 2] if at > 2 else length
+        while True:
+            bits, number = number & 31, number >> 5
+            more = number != (-1 if bits & 16 else 0)
+            text += chr(48 + bits + 32 * more)
+            if not more:
+                break
+    return text
+
+
+@given(st.integers(0, 100_000), st.integers(1, 60), st.integers(1, 60), st.sampled_from([0.02, 0.5, 0.99]))
+def test_runs_plain_and_packed(seed: int, height: int, width: int, share: float) -> None:
+    mask = np.random.default_rng(seed).random((height, width)) < share
+    down = mask.T.ravel()
+    ends = np.flatnonzero(np.diff(np.concatenate([[False], down]).astype(np.int8)))
+    lengths = np.diff(np.concatenate([[0], ends, [down.size]])).tolist()
+    assert np.array_equal(from_runs(lengths, mask.shape), mask)
+    assert np.array_equal(from_runs(packed(lengths), mask.shape), mask)
+
+
+def test_packed_runs_as_pycocotools_writes_them() -> None:
+    rows, columns = np.mgrid[:40, :70]
+    ellipse = (rows - 18) ** 2 / 200 + (columns - 30) ** 2 / 500 < 1
+    mask = ellipse & ~((rows - 18) ** 2 + (columns - 30) ** 2 < 40)
+    # pycocotools 2.0.11: mask.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"]
+    text = (
+        "`:5Q14L4M2N2N2O0O2N2O000O2O000O2O00AF0:NJ06OL030O000000O20N020N020N100000010M041J062F0:?"
+        "001N10001N10001N2N101N2N2N3L4Ljd0"
+    )
+    assert np.array_equal(from_runs(text, mask.shape), mask)
+    lengths = [len(list(run)) for _, run in itertools.groupby(mask.T.ravel())]
+    assert packed(lengths) == text
+
+
+@pytest.mark.parametrize("counts", [[3], [-1, 13], "~", "1" * 30, "Q" * 40, [4, 9]])
+def test_runs_that_are_none(counts: list[int] | str) -> None:
+    with pytest.raises(ValueError, match="run lengths"):
+        from_runs(counts, (3, 4))

@@ -5,6 +5,7 @@ All class maps are (H, W) uint8 with 255 for ignored pixels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
@@ -134,6 +135,74 @@ def polygons(mask: np.ndarray, *, tolerance: float = 1.0, most: int | None = Non
         points = _joined(simple) + np.array([x + left, y + top], np.float32)
         found.append(Polygon(points, area, (x + left, y + top, width, height)))
     return found
+
+
+def filled(points: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    """What lies inside an outline: the pixels whose centres do, by the even-odd rule. Inverse of `polygons`.
+
+    Args:
+        points: (N, 2) float x and y along the borders of pixels, 0..W and 0..H; what lies outside the picture is cut off.
+        size_hw: of the picture.
+
+    Returns:
+        (H, W) bool.
+    """
+    height, width = size_hw
+    here, there = points.astype(np.float64), np.roll(points, -1, axis=0).astype(np.float64)
+    low, high = np.minimum(here[:, 1], there[:, 1]), np.maximum(here[:, 1], there[:, 1])
+    # Rows whose middle an edge crosses: its lower end belongs to it, its upper end does not.
+    first, end = (np.ceil(np.clip(at, 0, height) - 0.5).astype(int) for at in (low, high))
+    lengths = end - first
+    edges = np.repeat(np.arange(len(here)), lengths)
+    rows = np.arange(len(edges)) - np.repeat(lengths.cumsum() - lengths, lengths) + first[edges]
+    slopes = (there[edges, 0] - here[edges, 0]) / (there[edges, 1] - here[edges, 1])
+    crossings = here[edges, 0] + (rows + 0.5 - here[edges, 1]) * slopes
+    columns = np.ceil(np.clip(crossings, 0, width) - 0.5).astype(int)
+    mask = np.zeros(size_hw, bool)
+    if len(rows):
+        top, left, bottom, right = rows.min(), columns.min(), rows.max() + 1, columns.max()
+        crossed = np.zeros((bottom - top, right - left + 1), bool)
+        np.logical_xor.at(crossed, (rows - top, columns - left), True)
+        mask[top:bottom, left:right] = np.logical_xor.accumulate(crossed, axis=1)[:, :-1]
+    return mask
+
+
+def from_runs(counts: Sequence[int] | str, size_hw: tuple[int, int]) -> np.ndarray:
+    """A mask from COCO's run lengths, which go down the columns and begin with what is not set.
+
+    Args:
+        counts: lengths, or the string that pycocotools packs them into.
+        size_hw: of the picture.
+
+    Returns:
+        (H, W) bool.
+
+    Raises:
+        ValueError: the lengths do not add up to the picture.
+    """
+    lengths = np.asarray(_unpacked(counts) if isinstance(counts, str) else counts, np.int64)
+    if lengths.ndim != 1 or (lengths < 0).any() or lengths.sum() != size_hw[0] * size_hw[1]:
+        raise ValueError(f"its run lengths do not add up to {size_hw[1]}x{size_hw[0]} pixels")
+    return np.repeat(np.arange(len(lengths)) % 2 == 1, lengths).reshape(size_hw[::-1]).T
+
+
+def _unpacked(text: str) -> list[int]:
+    """Six bits a letter from "0" on, five of them a part of a number, the sixth set where it goes on; differences to the last but one."""
+    lengths: list[int] = []
+    number = shift = 0
+    for letter in text:
+        bits = ord(letter) - 48
+        if not 0 <= bits < 64 or shift > 60:
+            raise ValueError("its packed run lengths cannot be read")
+        number |= (bits & 31) << shift
+        shift += 5
+        if bits & 32:
+            continue
+        if bits & 16:
+            number -= 1 << shift
+        lengths.append(number + (lengths[-2] if len(lengths) > 2 else 0))
+        number = shift = 0
+    return lengths
 
 
 def _rings(piece: np.ndarray) -> list[np.ndarray]:

@@ -374,7 +374,7 @@ def test_an_interrupt_leaves_nothing_half_written(
         read.append(path)
         return shards.read_file(path)
 
-    monkeypatch.setattr(packing, "read_file", interrupted)
+    monkeypatch.setattr(packing, "file_bytes", interrupted)
     assert "Ctrl-C" in refused("pack", folder, tmp_path / "pack")
     assert everything_below(tmp_path) == set()
 

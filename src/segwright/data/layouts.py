@@ -2,7 +2,7 @@
 
 A layout function looks at the root and answers with the places of every split, or None when the folder is laid out
 otherwise; the first one that answers wins. Pairing, class tables and errors are the same for all of them. A new layout is
-one function and one line in LAYOUTS.
+one function and one line in LAYOUTS. Where no masks lie, annotations are looked for (`coco.py`, `yolo.py`).
 """
 
 from __future__ import annotations
@@ -108,22 +108,23 @@ def find_dataset(root: Path, *, classes_csv: Path | None = None, mask_suffix: st
     named_after = (table.stem.removesuffix("_classes"),) if table and table.stem.endswith("_classes") else ()
     looks = ((name, look(root, named_after + MASK_FOLDERS)) for name, look in LAYOUTS.items())
     layout, places = next(((name, places) for name, places in looks if places), ("", None))
-    if isinstance(places, Dataset):
-        return places if table is None else _declared(places, read_classes_csv(table))
-    if not places:
-        raise DataError(_nothing_found(root))
-    splits, orphans = _pair(places, mask_suffix)
-    if not any(splits.values()):
-        raise DataError(_nothing_found(root))
-    masks = [sample.mask for samples in splits.values() for sample in samples if sample.mask]
-    _require_a_match(places, splits, masks, mask_suffix)
     rows: tuple[ClassRow, ...] | None = read_classes_csv(table) if table else None
+    if isinstance(places, Dataset):
+        return _declared(places, rows)
+    splits, orphans = _pair(places, mask_suffix) if places else ({}, ())
+    masks = [sample.mask for samples in splits.values() for sample in samples if sample.mask]
+    annotated = None if masks or mask_suffix else _annotated(root, with_unique_keys(root, splits))
+    if annotated is not None:
+        return _declared(annotated, rows)
+    if not places or not any(splits.values()):
+        raise DataError(_nothing_found(root))
+    _require_a_match(places, splits, masks, mask_suffix)
     return Dataset(
         root=root,
         layout=layout,
         classes=classes_of(masks, rows),
         classes_declared=rows is not None,
-        splits=_with_unique_keys(root, splits),
+        splits=with_unique_keys(root, splits),
         orphan_masks=orphans,
     )
 
@@ -154,7 +155,7 @@ def voc(root: Path, mask_folders: tuple[str, ...]) -> Places | None:
     images, masks = _child(root, ("JPEGImages",)), _mask_folder(root, mask_folders)
     if images is None or not lists.is_dir():
         return None
-    by_stem = {path.stem: path for path in _files(images, IMAGE_SUFFIXES)}
+    by_stem = {path.stem: path for path in files_with(images, IMAGE_SUFFIXES)}
     places: Places = {}
     for split, names in SPLIT_FOLDERS.items():
         path = next((lists / f"{name}.txt" for name in names if (lists / f"{name}.txt").is_file()), None)
@@ -248,7 +249,7 @@ LAYOUTS: dict[str, Layout] = {
 
 KNOWN_LAYOUTS = (
     "train/images + train/masks (and val, test), images/train + masks/train, images + masks, images + indexes, "
-    "training_dataset.txt with folders, or a.jpg + a_mask.png side by side"
+    "training_dataset.txt with folders, a.jpg + a_mask.png side by side, COCO JSON, or YOLO outlines in labels/a.txt"
 )
 
 
@@ -325,10 +326,10 @@ def _pair(places: Places, mask_suffix: str) -> tuple[dict[str, tuple[Sample, ...
 
 def _pair_place(place: Place, mask_suffix: str) -> tuple[list[Sample], set[Path]]:
     """Samples of one place, and its masks that found no picture."""
-    pictures = _files(place.images, IMAGE_SUFFIXES, nested=place.nested)
+    pictures = files_with(place.images, IMAGE_SUFFIXES, nested=place.nested)
     if place.masks == place.images:
         return _pair_beside(place, pictures, mask_suffix)
-    masks = _files(place.masks, MASK_SUFFIXES) if place.masks is not None else []
+    masks = files_with(place.masks, MASK_SUFFIXES) if place.masks is not None else []
     pictures = [p for p in pictures if place.listed is None or p in place.listed]
     endings = (("", _stem_ending(mask_suffix)),) if mask_suffix else ENDINGS
     best: dict[Path, Path] = {}
@@ -416,7 +417,7 @@ def _stem_ending(mask_suffix: str) -> str:
     return re.sub(f"({kinds})$", "", mask_suffix, flags=re.IGNORECASE)
 
 
-def _with_unique_keys(root: Path, splits: dict[str, tuple[Sample, ...]]) -> dict[str, tuple[Sample, ...]]:
+def with_unique_keys(root: Path, splits: dict[str, tuple[Sample, ...]]) -> dict[str, tuple[Sample, ...]]:
     """Keys that occur twice in the data set become longer until each is the only one.
 
     First by the name of the split, then by the path below the root, then by that path with the file type.
@@ -467,7 +468,8 @@ def _iter_files(folder: Path, suffixes: Iterable[str], *, nested: bool = True) -
             return
 
 
-def _files(folder: Path, suffixes: Iterable[str], *, nested: bool = True) -> list[Path]:
+def files_with(folder: Path, suffixes: Iterable[str], *, nested: bool = True) -> list[Path]:
+    """Files with one of these endings, sorted; those of folders inside only when `nested`."""
     return sorted(_iter_files(folder, suffixes, nested=nested))
 
 
@@ -513,8 +515,18 @@ def _class_table(root: Path, classes_csv: Path | None) -> Path | None:
     return next((root / name for name in CLASS_TABLES if (root / name).is_file()), None)
 
 
-def _declared(dataset: Dataset, rows: tuple[ClassRow, ...]) -> Dataset:
-    """A pack whose masks are read with another class table than the one it was packed with."""
+def _annotated(root: Path, splits: dict[str, tuple[Sample, ...]]) -> Dataset | None:
+    """What annotations say where no pictures of masks are: COCO, which names its pictures, or YOLO beside those of a layout."""
+    from segwright.data.coco import read_coco
+    from segwright.data.yolo import read_yolo
+
+    return read_coco(root) or read_yolo(root, splits)
+
+
+def _declared(dataset: Dataset, rows: tuple[ClassRow, ...] | None) -> Dataset:
+    """A pack, or painted masks, read with another class table than their own."""
+    if rows is None:
+        return dataset
     if dataset.shrunk_to:
         raise DataError(
             f"{dataset.root} is a decoded pack, whose masks are class numbers already; give the class table to segwright pack."
@@ -539,7 +551,9 @@ def _require_a_match(
         return
     for split, folders in places.items():
         for place in folders:
-            lying = [] if place.masks in {None, place.images} else _files(place.masks or place.images, MASK_SUFFIXES)
+            lying = (
+                [] if place.masks in {None, place.images} else files_with(place.masks or place.images, MASK_SUFFIXES)
+            )
             if lying and splits[split]:
                 with_suffix = f" + {mask_suffix!r}" if mask_suffix else ""
                 raise DataError(

@@ -28,7 +28,7 @@ from rich.progress import Progress
 from segwright.classes import Classes
 from segwright.data.health import Health
 from segwright.data.layouts import Dataset
-from segwright.data.sample import Sample
+from segwright.data.sample import Sample, file_bytes
 from segwright.data.shards import address, exists, read_file, url_of
 from segwright.errors import DataError, ModelError, OutputError, RecipeError
 from segwright.outputs import folder_being_written
@@ -254,7 +254,7 @@ def _contents(
     def original(sample: Sample) -> dict[str, tuple[str, bytes]]:
         files = {"image": sample.image} | ({"mask": sample.mask} if sample.mask else {})
         try:
-            return {role: (path.name, read_file(path)) for role, path in files.items()}
+            return {role: (path.name, file_bytes(path)) for role, path in files.items()}
         except OSError as error:
             raise DataError(f"{sample.image} cannot be read ({error.strerror}); remove it or copy it again.") from error
 

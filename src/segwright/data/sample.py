@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from segwright.classes import Classes
+from segwright.data.painting import painted, png
 from segwright.data.shards import inside, read_file, spelled, stamp, url_of
 from segwright.errors import DataError, PixelLimitError
 from segwright.masks import class_map_from_raw, ignore_unowned
@@ -37,6 +38,7 @@ class Sample:
     image: Path
     """A file, or the address of one inside a shard (`data/shards.py`); read both with the functions below."""
     mask: Path | None = None
+    """The same, or the address of a mask that is painted from annotations (`data/painting.py`)."""
 
 
 def read_image(path: Path, *, shrink_to_hw: tuple[int, int] | None = None) -> np.ndarray:
@@ -159,6 +161,25 @@ def require_same_size(sample: Sample, image_hw: tuple[int, ...], mask_hw: tuple[
         )
 
 
+def file_bytes(path: Path) -> bytes:
+    """All bytes of a picture or mask, wherever they lie; those of a mask that is painted from annotations are a PNG's.
+
+    Raises:
+        OSError: as any file may, where it lies on a disk.
+        DataError: annotations that cannot be painted, or as `read_file`.
+    """
+    drawn = painted(path)
+    if drawn is None:
+        return read_file(path)
+    if drawn.source.suffix.lower() == ".json":
+        from segwright.data.coco import paint_coco
+
+        return png(paint_coco(drawn.source, drawn.what))
+    from segwright.data.yolo import paint_yolo
+
+    return png(paint_yolo(drawn.source, image_size_hw(drawn.source.parent / drawn.what)))
+
+
 def image_size_hw(path: Path) -> tuple[int, int]:
     """Height and width after EXIF rotation, read from the header alone.
 
@@ -185,7 +206,8 @@ def opened(path: Path) -> Iterator[Image.Image]:
         with warnings.catch_warnings():
             # Our own limit below decides; Pillow's warnings would only repeat it in other words.
             warnings.simplefilter("ignore")
-            picture = Image.open(io.BytesIO(read_file(path)) if inside(path) or url_of(path) else path)
+            elsewhere = inside(path) or painted(path) or url_of(path)
+            picture = Image.open(io.BytesIO(file_bytes(path)) if elsewhere else path)
             width, height = picture.size
             if width * height > MOST_PIXELS:
                 picture.close()

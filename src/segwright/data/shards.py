@@ -2,7 +2,8 @@
 
 An address is a Path that no disk knows. It says itself where its bytes lie, so that nothing is looked up and a process reads
 no more than what it is asked for. The tar file lies on a disk, or behind a URL that fsspec reads by ranges (s3, gs, http);
-a URL is a Path too, whose double slash got lost: `s3:/bucket/pack`.
+a URL is a Path too, whose double slash got lost: `s3:/bucket/pack`. Masks painted from annotations have addresses of the same
+kind (`painting.py`).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from segwright.data.painting import painted
 from segwright.errors import DataError, MissingExtraError
 
 EXTRA_OF = {"s3": ("s3fs", "s3"), "s3a": ("s3fs", "s3"), "gs": ("gcsfs", "gs"), "gcs": ("gcsfs", "gs")}
@@ -119,13 +121,16 @@ def files_below(folder: Path) -> list[Path]:
 def stamp(path: Path) -> tuple[int, int]:
     """Size in bytes and time of the last change in nanoseconds (0 behind a URL): what tells an old cache from a new one.
 
+    Those of a mask that is painted are those of its annotations.
+
     Raises:
         OSError: there is no such file.
     """
     place = inside(path)
     if url_of(path) is not None:
         return (place.length if place else -1), 0
-    facts = (place.shard if place else path).stat()
+    drawn = painted(path)
+    facts = (place.shard if place else drawn.source if drawn else path).stat()
     return (place.length if place else facts.st_size), facts.st_mtime_ns
 
 
