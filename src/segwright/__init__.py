@@ -30,6 +30,7 @@ _HOMES = {
     "UserError": "segwright.errors",
     "build_demo": "segwright.workflows.showing",
     "check": "segwright.workflows.data",
+    "compare": "segwright.workflows.comparing",
     "draw_scene": "segwright.data.cards",
     "evaluate": "segwright.workflows.measuring",
     "export_model": "segwright.workflows.shipping",
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
     from segwright.recipe import Recipe as Recipe
     from segwright.recipe import named_recipe as named_recipe
     from segwright.workflows import quickstart as quickstart
+    from segwright.workflows.comparing import compare as compare
     from segwright.workflows.data import check as check
     from segwright.workflows.data import pack as pack
     from segwright.workflows.data import repair as repair

@@ -14,6 +14,7 @@ from cyclopts import App, CycloptsError
 
 from segwright import __version__
 from segwright.commands.bench import bench
+from segwright.commands.compare import compare
 from segwright.commands.data import check, pack, synth_cards
 from segwright.commands.demo import demo
 from segwright.commands.evaluate import evaluate
@@ -32,6 +33,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "pack": pack,
     "train": train,
     "evaluate": evaluate,
+    "compare": compare,
     "predict": predict,
     "prune": prune,
     "export": export,

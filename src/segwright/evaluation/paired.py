@@ -7,6 +7,8 @@ interval of the difference is often several times narrower than those of the two
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,25 +18,46 @@ from segwright.evaluation.intervals import RESAMPLES, Scores, bootstrap
 from segwright.evaluation.report import Report, Score
 
 
-def difference(before: Report, after: Report, *, seed: int = 0, resamples: int = RESAMPLES) -> Score:
-    """By how much the headline score (IoU of class 1 of two, else mIoU) changes from one model to another, -1..1.
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """By how much one model scores otherwise than another on the same pictures, -1..1; above 0 it is the better one."""
+
+    headline: Score
+    """Of the score to quote: IoU of class 1 of two classes, else mIoU."""
+    classes: tuple[Score, ...]
+    """Of the IoU of each class."""
+    better: tuple[str, ...]
+    """Keys of the pictures it scores higher on, the largest gain first."""
+    worse: tuple[str, ...]
+    """Keys of those it scores lower on, the largest loss first."""
+
+    @property
+    def verdict(self) -> str:
+        """better, worse, or unsure when 0 lies in the interval or there is none."""
+        if not self.headline.sure or self.headline.low <= 0 <= self.headline.high:
+            return "unsure"
+        return "better" if self.headline.low > 0 else "worse"
+
+
+def change(before: Report, after: Report, *, seed: int = 0, resamples: int = RESAMPLES) -> Change:
+    """What changes from one model to another.
 
     Args:
         before: of one model.
-        after: of the other, on the same pictures and classes.
+        after: of the other, on the same pictures, masks and classes.
         seed: of the bootstrap.
         resamples: of the bootstrap.
 
     Raises:
-        DataError: they were not measured on the same pictures, or tell other classes apart.
+        DataError: they were not measured on the same pictures and masks, or tell other classes apart.
     """
-    pictures, names = [p.key for p in before.pictures], [c.name for c in before.classes]
-    if pictures != [p.key for p in after.pictures] or len(names) != len(after.classes):
+    names = [c.name for c in before.classes]
+    counts = np.stack([_counts(before), _counts(after)], axis=1) if _alike(before, after) else None
+    if counts is None or (counts[:, 0, :, 1] != counts[:, 1, :, 1]).any():
         raise DataError(
-            "Two reports can be compared only where both measured the same pictures with the same classes; "
+            "Two reports can be compared only where both measured the same pictures with the same classes and masks; "
             "measure both again on one split."
         )
-    counts = np.stack([_counts(before), _counts(after)], axis=1)
     two = len(names) == 2
 
     def scores(summed: NDArray[np.float64]) -> Scores:
@@ -44,11 +67,35 @@ def difference(before: Report, after: Report, *, seed: int = 0, resamples: int =
             present = true > 0
             mean = np.where(present, np.nan_to_num(iou), 0.0).sum(-1) / present.sum(-1)
         headline = iou[..., 1] if two else mean
-        return {"difference": headline[..., 1] - headline[..., 0]}
+        return {"headline": headline[..., 1] - headline[..., 0], "classes": iou[..., 1, :] - iou[..., 0, :]}
 
-    value = float(scores(counts.sum(axis=0).astype(np.float64))["difference"])
-    low, high = bootstrap(counts, scores, seed=seed, resamples=resamples)["difference"]
-    return Score(value=value) if math.isnan(value) else Score(value=value, low=float(low), high=float(high))
+    values = scores(counts.sum(axis=0).astype(np.float64))
+    bounds = bootstrap(counts, scores, seed=seed, resamples=resamples)
+    gains = {a.key: a.score - b.score for b, a in zip(before.pictures, after.pictures, strict=True)}
+    return Change(
+        headline=_score(values["headline"], bounds["headline"]),
+        classes=tuple(_score(values["classes"][n], bounds["classes"][:, n]) for n in range(len(names))),
+        better=tuple(sorted((key for key, gain in gains.items() if gain > 0), key=lambda key: -gains[key])),
+        worse=tuple(sorted((key for key, gain in gains.items() if gain < 0), key=lambda key: gains[key])),
+    )
+
+
+def difference(before: Report, after: Report, *, seed: int = 0, resamples: int = RESAMPLES) -> Score:
+    """By how much the headline score changes; see `change`."""
+    return change(before, after, seed=seed, resamples=resamples).headline
+
+
+def _alike(before: Report, after: Report) -> bool:
+    """Pictures in their order and the number of classes; two models may call the classes otherwise."""
+    return [p.key for p in before.pictures] == [p.key for p in after.pictures] and len(before.classes) == len(
+        after.classes
+    )
+
+
+def _score(value: Any, bounds: Any) -> Score:
+    if math.isnan(value):
+        return Score(value=math.nan)
+    return Score(value=float(value), low=float(bounds[0]), high=float(bounds[1]))
 
 
 def _counts(report: Report) -> NDArray[np.int64]:
