@@ -49,6 +49,7 @@ _HOMES = {
     "resume": "segwright.workflows.training",
     "synthesize_cards": "segwright.data.cards",
     "train": "segwright.workflows.training",
+    "tune": "segwright.workflows.tuning",
 }
 
 __all__ = ["__version__", *sorted(_HOMES)]
@@ -85,6 +86,7 @@ if TYPE_CHECKING:
     from segwright.workflows.showing import build_demo as build_demo
     from segwright.workflows.training import resume as resume
     from segwright.workflows.training import train as train
+    from segwright.workflows.tuning import tune as tune
 
 
 def __getattr__(name: str) -> Any:

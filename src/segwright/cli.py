@@ -25,6 +25,7 @@ from segwright.commands.quickstart import quickstart
 from segwright.commands.show import models, show_augmentation, show_recipe
 from segwright.commands.speaking import NOT_GOOD_ENOUGH, OK, USER_ERROR, fail
 from segwright.commands.train import replay, train
+from segwright.commands.tune import tune
 from segwright.errors import GateError, SegwrightError, UserError
 
 COMMANDS: dict[str, Callable[..., int]] = {
@@ -34,6 +35,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "train": train,
     "evaluate": evaluate,
     "compare": compare,
+    "tune": tune,
     "predict": predict,
     "prune": prune,
     "export": export,
