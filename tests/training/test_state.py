@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import re
 import signal
@@ -21,7 +22,7 @@ from segwright.data.loaders import Batch
 from segwright.errors import DataError, ModelError, OutputError, RecipeError
 from segwright.models import catalogue
 from segwright.recipe import ModelRecipe, Recipe
-from segwright.training import fit, state
+from segwright.training import fit, keeper, loggers, state
 from segwright.training.segmenter import Segmenter
 from tests.command import refused, segwright, succeeded
 from tests.tiny import make_dataset
@@ -114,6 +115,27 @@ def test_a_stopped_run_goes_on_to_the_same_bits(
     assert not (tmp_path / "stopped" / state.NAME).exists()
     names = [sorted(p.name for p in (tmp_path / run).glob("checkpoints/*")) for run in ("whole", "stopped")]
     assert names[0] == names[1]
+
+
+@pytest.mark.parametrize("settings", [{}, {"patience": 1, "lr": 1e-12, "augment": "none"}], ids=["end", "patience"])
+def test_a_run_that_is_killed_after_its_last_check_learns_nothing_more(
+    settings: dict[str, Any], binary_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def power_cut(self: loggers.Loggers, *, well: bool) -> None:
+        raise PowerCutError
+
+    recipe = tiny_recipe(epochs=3, panels=0).with_settings(**settings)
+    whole = fit.train(binary_data, recipe, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(keeper, "STATE_SHARE", math.inf)  # saved at every check, however long that takes
+        patch.setattr(loggers.Loggers, "finish", power_cut)
+        with pytest.raises(PowerCutError):
+            fit.train(binary_data, recipe, tmp_path / "killed")
+    assert state.load(tmp_path / "killed")["plan"]["step"] == whole.steps
+    again = fit.resume(tmp_path / "killed")
+    assert (whole.steps, whole.scores) == (again.steps, again.scores)
+    same(tmp_path / "whole", tmp_path / "killed")
+    assert not (tmp_path / "killed" / state.NAME).exists()
 
 
 KILLED = """

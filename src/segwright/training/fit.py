@@ -141,7 +141,8 @@ def carry_out(prepared: Prepared, out: Path, state: dict[str, Any] | None, conso
         keeper = Keeper(out, facts, listeners, prepared.recipe)
         if state:
             keeper.restore(state["keeper"])
-        run_lightning(segmenter, prepared.world, keeper, out, console)
+        if not keeper.over:
+            run_lightning(segmenter, prepared.world, keeper, out, console)
     if first_process():
         (out / STATE_NAME).unlink(missing_ok=True)
     rows = [row for row in keeper.rows if row["epoch"] > recipe.fit.cool_down] or keeper.rows[-1:]

@@ -37,6 +37,8 @@ class Keeper(L.Callback):
         self.folder, self.provenance, self.loggers, self.recipe = folder, provenance, loggers, recipe
         self.best = -1.0
         self.checks_without_gain = 0
+        self.over = False
+        """Whether the last check was the last of the run: killed after that, it has only to be tidied up."""
         self.rows: list[dict[str, float]] = []
         self.saved_at = self.saving = 0.0
         """When the state was last saved, and how long that took, seconds."""
@@ -46,7 +48,7 @@ class Keeper(L.Callback):
 
     def state(self) -> dict[str, Any]:
         """What a resumed run must know."""
-        kept = ("best", "checks_without_gain", "rows", "provenance")
+        kept = ("best", "checks_without_gain", "over", "rows", "provenance")
         return {name: getattr(self, name) for name in kept}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -96,6 +98,7 @@ class Keeper(L.Callback):
         patience = segmenter.recipe.fit.patience
         if patience and self.checks_without_gain >= patience:
             trainer.should_stop = True
+        self.over = trainer.should_stop
         self._plan_next(trainer, segmenter)
         saving = time.monotonic() - self.saved_at >= self.saving / STATE_SHARE
         if trainer.strategy.broadcast(saving) if trainer.world_size > 1 else saving:
