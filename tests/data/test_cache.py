@@ -109,6 +109,14 @@ def test_what_changes_the_pixels_makes_another_file(dataset: Dataset, tmp_path: 
     assert len(files()) == 4
 
 
+def test_patches_and_whole_pictures_of_one_size_have_files_of_their_own(dataset: Dataset, tmp_path: Path) -> None:
+    whole = pictures_of(dataset, recipe_of(tmp_path, width=32))
+    patches = pictures_of(dataset, recipe_of(tmp_path, width=32, patch_size=32))
+    assert whole._file and patches._file
+    stored = whole._file.get(0), patches._file.get(0)
+    assert [pair[1].shape for pair in stored if pair] == [(24, 32), (48, 64)]
+
+
 def test_a_changed_picture_is_decoded_again(tmp_path: Path) -> None:
     from PIL import Image
 

@@ -1,8 +1,8 @@
 """Cache: decoded pictures in one memory-mapped file that all loading processes and later runs share.
 
-A file's name holds a digest of everything its content follows from - the files with their sizes and times, the size and fit
-of the training, the class table, the decoders - so that a stale one is never read. It is written beside its place under a
-lock and renamed when whole.
+A file's name holds a digest of everything its content follows from - the files with their sizes and times, size, fit and
+patches of the training, the class table, the decoders - so that a stale one is never read. It is written beside its place under
+a lock and renamed when whole.
 """
 
 from __future__ import annotations
@@ -142,7 +142,8 @@ def filled(
     from filelock import FileLock
 
     folder = cache_folder(recipe)
-    digest = digest_of(samples, recipe.data.size_hw, recipe.data.fit, recipe.data.turn, recipe.data.cache_gb, classes)
+    data = recipe.data
+    digest = digest_of(samples, data.size_hw, data.patch_size, data.fit, data.turn, data.cache_gb, classes)
     path = folder / f"{re.sub(r'[^A-Za-z0-9_-]', '_', name)[:40]}-{digest.hex()[:24]}.cache"
     folder.mkdir(parents=True, exist_ok=True)
     # Whoever comes second waits, and finds the file whole. The system frees the lock of a process that was killed.
