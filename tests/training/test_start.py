@@ -236,6 +236,7 @@ def test_one_training_picture_is_a_batch_of_one() -> None:
 
 def test_training_refuses_a_lonely_batch(binary_data: Path, tmp_path: Path) -> None:
     recipe = tiny_recipe(model="PAN", encoder="resnet18", size_hw=(128, 128), batch_size=1)
-    with pytest.raises(RecipeError, match="--batch-size 2"):
-        fit.train(binary_data, recipe, tmp_path / "run")
-    assert not (tmp_path / "run").exists()
+    for lr in (2e-2, "auto"):
+        with pytest.raises(RecipeError, match="--batch-size 2"):
+            fit.train(binary_data, recipe.with_settings(lr=lr), tmp_path / "run")
+        assert not (tmp_path / "run").exists()

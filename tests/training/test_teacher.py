@@ -52,8 +52,9 @@ def test_teachers_that_cannot_teach_this(binary_data: Path, colour_data: Path, t
     run = fit.train(binary_data, tiny_recipe(epochs=1), tmp_path / "run")
     with pytest.raises(RecipeError, match="tells apart background, disc, and this data background, disc, square"):
         fit.train(colour_data, tiny_recipe(teacher=str(run.folder)), tmp_path / "other")
-    with pytest.raises(ModelError, match="does not exist"):
-        fit.train(binary_data, tiny_recipe(teacher=str(tmp_path / "nowhere")), tmp_path / "other")
+    for lr in (2e-2, "auto"):
+        with pytest.raises(ModelError, match="does not exist"):
+            fit.train(binary_data, tiny_recipe(teacher=str(tmp_path / "nowhere"), lr=lr), tmp_path / "other")
     assert not (tmp_path / "other").exists()
     with pytest.raises(RecipeError, match="--teacher-share"):
         tiny_recipe(teacher_share=0.0)

@@ -99,6 +99,10 @@ def prepare(
     found = [name for name in ("lr", "class_weights") if getattr(recipe.fit, name) in {"auto", "several"}]
     shown = not console.quiet and Console(stderr=True).is_terminal
     pairs = Pairs(splits, classes, recipe, device, world, variation=variation, progress=shown)
+    # What can be refused is refused before --lr auto trains a copy and writes its curve.
+    teacher = teacher_of(recipe, classes)
+    sizes = (Plan(recipe, steps_per_epoch=1).size_hw(0), recipe.data.size_hw)
+    refuse_lonely_batch(network, recipe.model, batch_size=pairs.batch_size, pictures=len(splits.train), sizes=sizes)
     if state:
         pace = Pace(**state["pace"])
     else:
@@ -106,14 +110,11 @@ def prepare(
         recipe = with_weights(recipe, classes, pairs, console)
         spent = time.monotonic() - began  # counts in a run planned in minutes; looking for a rate does not
         recipe = with_lr(recipe, network, classes, pairs, pace, out, console)
-    teacher = teacher_of(recipe, classes)
     names = {key: Path(getattr(recipe.model, key)).name for key in ("weights", "load_model")}
     names["teacher"] = Path(recipe.fit.teacher).name
     # Folders of this machine stay here.
     carried = recipe.with_settings(**names, augment=Path(recipe.data.augment).name, cache_dir="")
     plan = Plan(carried, steps_per_epoch=pairs.order.batches_per_pass // recipe.fit.accumulate)
-    sizes = (plan.size_hw(0), recipe.data.size_hw)
-    refuse_lonely_batch(network, recipe.model, batch_size=pairs.batch_size, pictures=len(splits.train), sizes=sizes)
     segmenter = Segmenter(network, classes, carried, pace, plan, pairs)
     segmenter.folder, segmenter.teacher = out, teacher
     if state:
