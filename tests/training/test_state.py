@@ -255,6 +255,33 @@ def test_pictures_that_went_missing_are_named(tmp_path: Path, monkeypatch: pytes
         fit.resume(tmp_path / "run")
 
 
+@pytest.mark.parametrize(
+    ("was", "now", "words"),
+    [
+        ("1,disc", "1,circle", "were background, disc, square and are now background, circle, square"),
+        ("2,square,242,97,200,0\n", "2,square,242,97,200,0\n3,more,9,9,9,0\n", "are now background, disc, square, more"),
+        ("0,255,255", "0,255,254", "are written in another way"),
+    ],
+)
+def test_classes_that_changed_are_refused(
+    was: str, now: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    splits = {"train": 8, "val": 3}
+    data = make_dataset(tmp_path / "data", classes=3, notation="colour", splits=splits, size_hw=(64, 64))
+    with monkeypatch.context() as patch:
+        stop_at(patch, 3)
+        with pytest.raises(PowerCutError):
+            fit.train(data, tiny_recipe(epochs=3, panels=0), tmp_path / "run")
+    table = data / "classes.csv"
+    before = table.read_text(encoding="utf-8")
+    assert was in before
+    table.write_text(before.replace(was, now), encoding="utf-8")
+    with pytest.raises(DataError, match=words):
+        fit.resume(tmp_path / "run")
+    table.write_text(before, encoding="utf-8")
+    fit.resume(tmp_path / "run")
+
+
 def test_a_full_disk_leaves_the_last_good_state(
     stopped: Path, binary_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

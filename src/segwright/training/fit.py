@@ -30,7 +30,14 @@ from segwright.training.keeper import Bar, Keeper
 from segwright.training.machines import trainer_settings
 from segwright.training.mishaps import Skips, in_one_sentence
 from segwright.training.pace import Pace
-from segwright.training.prepare import Prepared, data_for, parts_as_before, prepare, speaking
+from segwright.training.prepare import (
+    Prepared,
+    data_for,
+    parts_as_before,
+    prepare,
+    require_classes_as_before,
+    speaking,
+)
 from segwright.training.segmenter import Segmenter
 from segwright.training.state import NAME as STATE_NAME
 from segwright.training.state import load as load_state
@@ -116,6 +123,7 @@ def resume(out: Path, *, console: Console | None = None, **changes: Any) -> Run:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{out} is no run that can be resumed ({error}); train again from the start.") from error
     dataset = find_dataset(data, classes_csv=classes_csv, mask_suffix=recipe.data.mask_suffix)
+    require_classes_as_before(dataset, state)
     prepared = prepare(dataset, parts_as_before(dataset, kept), recipe, out, console, state)
     return carry_out(prepared, out, state, console)
 

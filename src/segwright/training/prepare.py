@@ -13,6 +13,7 @@ import lightning as L
 import torch
 from rich.console import Console
 
+from segwright.classes import Classes
 from segwright.data import health
 from segwright.data.augment import variation_of
 from segwright.data.layouts import Dataset, find_dataset
@@ -163,6 +164,27 @@ def parts_as_before(dataset: Dataset, kept: dict[str, list[str]]) -> dict[str, t
             "put them back, or train again."
         )
     return {part: tuple(there[key] for key in kept.get(part, [])) for part in ("train", "val")}
+
+
+def require_classes_as_before(dataset: Dataset, state: dict[str, Any]) -> None:
+    """Refuse to go on with other classes than a run began with: its masks would be read in another way.
+
+    Args:
+        dataset: as it is now.
+        state: of the run; one that was saved before states held classes passes.
+
+    Raises:
+        DataError: class table or masks have changed; both lists of names are given.
+    """
+    if "classes" not in state:
+        return
+    before = Classes.from_dict(state["classes"])
+    if before != dataset.classes:
+        then, now = (", ".join(classes.names) for classes in (before, dataset.classes))
+        how = f"were {then} and are now {now}" if then != now else "are written in another way in the masks"
+        raise DataError(
+            f"{dataset.root} has changed since the run began: its classes {how}; put the class table back, or train again."
+        )
 
 
 def refuse_unhealthy(dataset: Dataset, *, skip_bad: bool = False) -> None:

@@ -223,6 +223,7 @@ class Segmenter(L.LightningModule):
             "train_counts": (torch.from_numpy(self._train_counts.copy()), self._steps_since_check),
             "scores": self.scores,
             "widths": self.network.widths,
+            "classes": self.classes.to_dict(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
