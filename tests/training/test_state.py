@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import math
 import os
@@ -220,6 +221,19 @@ def test_what_cannot_be_resumed_is_said(stopped: Path, binary_data: Path, tmp_pa
     assert "segwright train DATA" in refused("train")
     with pytest.raises(RecipeError, match="1 processes and would go on with 2"):
         fit.resume(stopped, devices=2)
+
+
+def test_a_run_of_a_gpu_in_fp16_goes_on_in_another_precision_on_a_cpu(stopped: Path) -> None:
+    kept = state.load(stopped)
+    kept["pace"]["precision"] = "fp16"
+    state.save(stopped, kept)
+    assert fit.resume(stopped, device="cpu").pace.precision != "fp16"
+
+
+def test_an_absent_logger_is_named_with_its_extra(stopped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    absent = dataclasses.replace(loggers.KINDS["wandb"], library="no_such_library")
+    monkeypatch.setitem(loggers.KINDS, "wandb", absent)
+    assert "pip install 'segwright[" in refused("train", "--resume", stopped, "--logger", "wandb")
 
 
 @pytest.mark.parametrize("spoiled", ["resume.pt", "splits.json", "data.json"])

@@ -115,6 +115,7 @@ def resume(out: Path, *, console: Console | None = None, **changes: Any) -> Run:
     """
     state = load_state(out)
     recipe = Recipe.from_dict(state["recipe"]).with_settings(**changes)
+    loggers.require_installed(recipe)
     try:
         remembered = json.loads((out / DATA_FILE).read_text(encoding="utf-8"))
         kept = json.loads((out / "splits.json").read_text(encoding="utf-8"))

@@ -106,6 +106,8 @@ def prepare(
     refuse_lonely_batch(network, recipe.model, batch_size=pairs.batch_size, pictures=len(splits.train), sizes=sizes)
     if state:
         pace = Pace(**state["pace"])
+        if pace.precision == "fp16" and device == "cpu":  # begun on a GPU
+            pace = choose(network, classes.channels, recipe.data.size_hw, "auto", device)
     else:
         pace = choose(network, classes.channels, recipe.data.size_hw, recipe.fit.precision, device)
         recipe = with_weights(recipe, classes, pairs, console)
