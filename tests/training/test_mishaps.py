@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from segwright.data.loaders import Batch, Drawn, Pictures
 from segwright.data.order import Draw
@@ -14,6 +16,7 @@ from segwright.errors import DataError, UserError
 from segwright.recipe import Recipe
 from segwright.training import fit
 from segwright.training.mishaps import Skips, in_one_sentence
+from segwright.training.segmenter import Segmenter
 from tests.command import refused, succeeded
 from tests.tiny import make_dataset
 from tests.training.conftest import tiny_recipe
@@ -159,6 +162,30 @@ def test_skips_of_all_processes_are_joined(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
     mine.on_validation_end(Trainer(), None)  # type: ignore[arg-type]
     assert (tmp_path / "skipped.csv").read_text() == "key,times,reason\na,3,why a\nb,3,why b\nc,1,why c\n"
+    assert "left out: 3 (a, b, c), met 7 times" in mine.sentence()
+
+
+def test_a_resumed_run_goes_on_counting(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class PowerCutError(Exception):
+        pass
+
+    min((data / "val" / "images").iterdir()).write_bytes(b"x")
+    learn = Segmenter.training_step
+
+    def stopping(self: Segmenter, batch: Batch, batch_index: int) -> Any:
+        if self.plan.step == 7:
+            raise PowerCutError
+        return learn(self, batch, batch_index)
+
+    recipe = tiny_recipe(epochs=4, panels=0, save_minutes=0.0).with_settings(skip_bad=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(Segmenter, "training_step", stopping)
+        with pytest.raises(PowerCutError):
+            fit.train(data, recipe, tmp_path / "run")
+    said = io.StringIO()
+    fit.resume(tmp_path / "run", console=Console(file=said, width=500))
+    assert "left out: 1 (aai), met 4 times" in said.getvalue()
+    assert "aai,4," in (tmp_path / "run" / "skipped.csv").read_text()
 
 
 def test_balancing_is_told_and_written(data: Path, tmp_path: Path) -> None:

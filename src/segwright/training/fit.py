@@ -147,11 +147,13 @@ def carry_out(prepared: Prepared, out: Path, state: dict[str, Any] | None, conso
     tell_about_loading(pairs, out, console)
     with loggers.opened(recipe, out, plan, console) as listeners:
         facts = provenance(dataset, splits, segmenter.pace) | {"found_by_the_run": prepared.found}
-        keeper = Keeper(out, facts, listeners, prepared.recipe)
+        keeper = Keeper(out, facts, listeners, prepared.recipe, Skips(out))
         if state:
             keeper.restore(state["keeper"])
         if not keeper.over:
             run_lightning(segmenter, prepared.world, keeper, out, console)
+        if said := keeper.skips.sentence():
+            console.print(said, soft_wrap=True, highlight=False)
     if first_process():
         (out / STATE_NAME).unlink(missing_ok=True)
     rows = [row for row in keeper.rows if row["epoch"] > recipe.fit.cool_down] or keeper.rows[-1:]
@@ -173,8 +175,7 @@ def run_lightning(segmenter: Segmenter, world: int, keeper: Keeper, out: Path, c
     recipe, plan, device = segmenter.recipe, segmenter.plan, segmenter.pairs.device
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
-    skips = Skips(out)
-    callbacks: list[L.Callback] = [keeper, keeper.loggers, skips]
+    callbacks: list[L.Callback] = [keeper, keeper.loggers, keeper.skips]
     if not console.quiet:
         callbacks.append(Bar(console))
     with warnings.catch_warnings():
@@ -211,8 +212,6 @@ def run_lightning(segmenter: Segmenter, world: int, keeper: Keeper, out: Path, c
             ) from error
         if trainer.interrupted:
             raise KeyboardInterrupt
-    if said := skips.sentence():
-        console.print(said, soft_wrap=True, highlight=False)
 
 
 def _own_words(error: UserError) -> str:

@@ -16,6 +16,7 @@ from segwright.outputs import csv_text, write_text
 from segwright.recipe import Recipe
 from segwright.training import panels
 from segwright.training.loggers import Loggers
+from segwright.training.mishaps import Skips
 from segwright.training.segmenter import Segmenter
 from segwright.training.state import save
 
@@ -31,10 +32,14 @@ class Keeper(L.Callback):
         provenance: goes into every checkpoint.
         loggers: are told each line and shown each panel.
         recipe: as the run began with it; resuming takes it from the state, which is whole, and not from a file people may edit.
+        skips: count the pictures that were left out.
     """
 
-    def __init__(self, folder: Path, provenance: dict[str, Any], loggers: Loggers, recipe: Recipe) -> None:
+    def __init__(
+        self, folder: Path, provenance: dict[str, Any], loggers: Loggers, recipe: Recipe, skips: Skips
+    ) -> None:
         self.folder, self.provenance, self.loggers, self.recipe = folder, provenance, loggers, recipe
+        self.skips = skips
         self.best = -1.0
         self.checks_without_gain = 0
         self.over = False
@@ -47,14 +52,17 @@ class Keeper(L.Callback):
         """When the steps since the last check began, and at which step."""
 
     def state(self) -> dict[str, Any]:
-        """What a resumed run must know."""
+        """What a resumed run must know; every process must ask for it."""
         kept = ("best", "checks_without_gain", "over", "rows", "provenance")
-        return {name: getattr(self, name) for name in kept}
+        return {name: getattr(self, name) for name in kept} | {"skips": self.skips.state()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on where `state` was taken."""
         for name, value in state.items():
-            setattr(self, name, value)
+            if name == "skips":
+                self.skips.restore(value)
+            else:
+                setattr(self, name, value)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the watches."""

@@ -35,6 +35,10 @@ class Skips(L.Callback):
         self.folder = folder
         self.times: Counter[str] = Counter()
         self.reasons: dict[str, str] = {}
+        """What this process has met in this sitting."""
+        self._before: tuple[dict[str, int], dict[str, str]] = ({}, {})
+        self._all: tuple[Counter[str], dict[str, str]] = (Counter(), {})
+        """What all processes have met in all sittings, when they were last asked."""
         self._written = 0
 
     def on_train_batch_end(
@@ -57,23 +61,38 @@ class Skips(L.Callback):
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the list; every process has met others, so that all are joined."""
-        gathered = of_all_processes((self.times, self.reasons))
-        times = sum((one for one, _ in gathered), Counter[str]())
-        reasons = {key: reason for _, of in gathered for key, reason in of.items()}
+        times, reasons = self._joined()
         if trainer.is_global_zero and times.total() > self._written:
             self._written = times.total()
             rows = ([key, times[key], reasons[key]] for key in sorted(times))
             write_text(self.folder / SKIPPED_FILE, csv_text(["key", "times", "reason"], rows))
 
+    def state(self) -> tuple[dict[str, int], dict[str, str]]:
+        """What a resumed run must know; every process must ask."""
+        times, reasons = self._joined()
+        return dict(times), reasons
+
+    def restore(self, state: tuple[dict[str, int], dict[str, str]]) -> None:
+        """Go on counting where `state` was taken."""
+        self._before = state
+        self._joined()
+
     def sentence(self) -> str:
         """One line for the end of the run; empty when every picture could be read."""
-        if not self.times:
+        times, _ = self._all
+        if not times:
             return ""
-        names = ", ".join(sorted(self.times)[:5]) + (" ..." if len(self.times) > 5 else "")
+        names = ", ".join(sorted(times)[:5]) + (" ..." if len(times) > 5 else "")
         return (
-            f"Unreadable pictures left out: {len(self.times)} ({names}), met {self.times.total()} times; "
+            f"Unreadable pictures left out: {len(times)} ({names}), met {times.total()} times; "
             f"the reasons are in {self.folder / SKIPPED_FILE}"
         )
+
+    def _joined(self) -> tuple[Counter[str], dict[str, str]]:
+        gathered = [self._before, *of_all_processes((self.times, self.reasons))]
+        times = sum((Counter(one) for one, _ in gathered), Counter[str]())
+        self._all = times, {key: reason for _, of in gathered for key, reason in of.items()}
+        return self._all
 
     def _note(self, batch: Batch) -> None:
         for key, reason in batch.skipped:
