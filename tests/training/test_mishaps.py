@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from rich.console import Console
 
 from segwright.data.loaders import Batch, Drawn, Pictures
@@ -128,6 +129,12 @@ def test_a_killed_loading_process_is_one_sentence(data: Path, tmp_path: Path, mo
         ),
         ("unable to write to file </torch_17_3812_0>: No space left on device (28)", "--shm-size"),
         ("Caught RuntimeError in DataLoader worker process 0.\nunable to open shared memory object", "--shm-size"),
+        ("CUDA out of memory. Tried to allocate 2.25 GiB. GPU 0 has a total capacity of 8 GiB.\nSee", "--batch-size"),
+        (
+            "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to "
+            "allocate 4398046511104 bytes. Error code 12 (Cannot allocate memory)",
+            "--accumulate",
+        ),
     ],
 )
 def test_what_pytorch_says_becomes_one_sentence(text: str, words: str) -> None:
@@ -142,9 +149,20 @@ def test_other_errors_stay_what_they_are() -> None:
     assert in_one_sentence(error, Recipe()) is error
 
 
-def test_skips_of_all_processes_are_joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import torch
+@pytest.mark.parametrize("lr", [2e-2, "auto"])
+def test_memory_that_runs_out_is_one_sentence(
+    lr: Any, binary_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def greedy(*_: object) -> Any:
+        return torch.empty(1 << 50)
 
+    monkeypatch.setattr("segwright.training.segmenter.batch_loss", greedy)
+    monkeypatch.setattr("segwright.training.lr_finder.batch_loss", greedy)
+    with pytest.raises(UserError, match=r"Memory ran out while computing batches of 4 .* --batch-size"):
+        fit.train(binary_data, tiny_recipe(lr=lr), tmp_path / "run")
+
+
+def test_skips_of_all_processes_are_joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mine, other = Skips(tmp_path), Skips(tmp_path)
     batch = Batch(torch.zeros(0), torch.zeros(0), ("x",), skipped=(("a", "why a"), ("b", "why b")))
     for skips in (mine, mine, other):

@@ -273,7 +273,11 @@ def test_pictures_that_went_missing_are_named(tmp_path: Path, monkeypatch: pytes
     ("was", "now", "words"),
     [
         ("1,disc", "1,circle", "were background, disc, square and are now background, circle, square"),
-        ("2,square,242,97,200,0\n", "2,square,242,97,200,0\n3,more,9,9,9,0\n", "are now background, disc, square, more"),
+        (
+            "2,square,242,97,200,0\n",
+            "2,square,242,97,200,0\n3,more,9,9,9,0\n",
+            "are now background, disc, square, more",
+        ),
         ("0,255,255", "0,255,254", "are written in another way"),
     ],
 )

@@ -23,6 +23,8 @@ _NO_SHARED_MEMORY = re.compile(
     r"Bus error|unable to (?:write to|open|resize|mmap).*torch_|shared memory|No space left on device.*shm"
 )
 
+_NO_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory|CUBLAS_STATUS_ALLOC_FAILED")
+
 
 class Skips(L.Callback):
     """Count the pictures that --skip-bad left out, also those that loading processes met.
@@ -101,11 +103,11 @@ class Skips(L.Callback):
 
 
 def in_one_sentence(error: RuntimeError, recipe: Recipe) -> Exception:
-    """What PyTorch says when loading processes fail, as something the user can act on; any other error as it is.
+    """What PyTorch says when memory runs out or loading processes fail, as something the user can act on; any other error as it is.
 
     Args:
         error: raised while training.
-        recipe: its workers and cache are named.
+        recipe: its batch size, workers and cache are named.
     """
     text = str(error)
     workers = recipe.data.workers
@@ -119,5 +121,12 @@ def in_one_sentence(error: RuntimeError, recipe: Recipe) -> Exception:
         return UserError(
             f"A loading process {how}, most often because memory ran out; train again with fewer --workers"
             f"{f' than {workers}' if workers > 0 else ''}, or with a smaller --cache-gb than {recipe.data.cache_gb:g} or --cache disk."
+        )
+    if _NO_MEMORY.search(text):
+        size = "a smaller --patch-size" if recipe.data.patch_size else "smaller --width and --height"
+        said = text.splitlines()[0][:150].rstrip(".")
+        return UserError(
+            f"Memory ran out while computing batches of {recipe.fit.batch_size} ({said}); train again with a smaller --batch-size, "
+            f"for which --accumulate makes up, with {size}, or with a smaller --model."
         )
     return error

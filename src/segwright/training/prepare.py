@@ -29,6 +29,7 @@ from segwright.recipe import SIZE_MULTIPLE, Recipe
 from segwright.training.losses import with_weights
 from segwright.training.lr_finder import with_lr
 from segwright.training.machines import chosen_device, share_cores, world_of
+from segwright.training.mishaps import in_one_sentence
 from segwright.training.pace import Pace, choose
 from segwright.training.plan import Plan
 from segwright.training.segmenter import Segmenter
@@ -112,7 +113,10 @@ def prepare(
         pace = choose(network, classes.channels, recipe.data.size_hw, recipe.fit.precision, device)
         recipe = with_weights(recipe, classes, pairs, console)
         spent = time.monotonic() - began  # counts in a run planned in minutes; looking for a rate does not
-        recipe = with_lr(recipe, network, classes, pairs, pace, out, console)
+        try:
+            recipe = with_lr(recipe, network, classes, pairs, pace, out, console)
+        except RuntimeError as error:
+            raise in_one_sentence(error, recipe) from error
     names = {key: Path(getattr(recipe.model, key)).name for key in ("weights", "load_model")}
     names["teacher"] = Path(recipe.fit.teacher).name
     # Folders of this machine stay here.
