@@ -380,6 +380,19 @@ def test_borders_of_a_square() -> None:
     assert np.array_equal(border_weights(np.full((2, 4, 4), 3, np.uint8)), np.ones((2, 4, 4), np.float32))
 
 
+def test_weights_near_borders_are_the_same_to_the_bit_wherever_they_lie_in_memory() -> None:
+    truth = np.zeros((1, 40, 60), np.uint8)
+    truth[0, 20:31, 13:37] = 2
+    rows, columns = np.nonzero(border_weights(truth)[0] == 11.0)
+    y, x = np.mgrid[:40, :60]
+    squares = ((y[..., None] - rows) ** 2 + (x[..., None] - columns) ** 2).min(axis=-1).astype(np.float32)
+    expected = np.float32(1) + 10.0 * np.exp(-squares / 50.0)
+    elsewhere = []
+    for size in range(1, 40):  # what was made before moves what is made next
+        elsewhere.append(np.ones(997 * size, np.uint8))
+        assert np.array_equal(border_weights(truth)[0], expected)
+
+
 # --- sums, weights and names -------------------------------------------------------------------------------------------
 
 

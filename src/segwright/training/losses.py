@@ -293,7 +293,9 @@ def border_weights(class_maps: np.ndarray) -> np.ndarray:
             there |= differ
         if border.any():
             distance = cv2.distanceTransform((~border).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-            weights += BORDER_WEIGHT * np.exp(-(np.asarray(distance) ** 2) / (2 * BORDER_REACH**2))
+            # Squares of distances are whole numbers; OpenCV's last bit depends on where in memory the array lies.
+            squares = np.rint(np.asarray(distance) ** 2)
+            weights += BORDER_WEIGHT * np.exp(-squares / (2 * BORDER_REACH**2))
     return answer
 
 
