@@ -102,7 +102,7 @@ MEANINGS = {
     "0_255_for_index": "Numbered classes are declared, but the masks are only 0 and 255, and white would be ignored.",
     "dark_foreground": "Black-and-white masks whose foreground is darker than 128, such as 0 and 100.",
     "unowned_values": "Values or colours that no class declares; training ignores those pixels. Spoils from 1 % of all pixels.",
-    "class_without_pixels": "A class that occurs nowhere. Spoils when the classes were declared.",
+    "class_without_pixels": "A class that occurs nowhere. Spoils when the classes were declared, or when only one is left.",
     "class_missing_in_split": "A class that one split lacks: not learned there, or not measured.",
     "all_ignored": "Masks that say nothing about any pixel.",
     "empty_masks": "Masks with nothing but background. Fine for a few; spoils when it is all of them.",

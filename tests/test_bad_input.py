@@ -520,6 +520,16 @@ def test_a_class_that_nobody_has_is_refused(tmp_path: Path) -> None:
     assert "unicorn" in said
 
 
+@pytest.mark.parametrize(("value", "elsewhere"), [(1, 1), (255, 255), (1, 255)], ids=["ones", "white", "ignored"])
+def test_one_class_that_nobody_declared_is_refused(value: int, elsewhere: int, tmp_path: Path) -> None:
+    data = make_dataset(tmp_path / "data", size_hw=(64, 64), declared=False)
+    for mask in data.rglob("masks/*.png"):
+        Image.fromarray(np.where(np.asarray(Image.open(mask)) > 0, value, elsewhere).astype(np.uint8)).save(mask)
+    said = refused("train", data, "--out", tmp_path / "out", *FAST)
+    assert "all that is labelled is foreground" in said
+    assert not (tmp_path / "out").exists()
+
+
 def test_checking_with_what_was_learnt_is_refused(tmp_path: Path) -> None:
     data = make_dataset(tmp_path / "data", size_hw=(64, 64))
     shutil.rmtree(data / "val")

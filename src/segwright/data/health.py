@@ -416,9 +416,12 @@ def classes_without_pixels(seen: _Seen) -> Iterator[Finding]:
         return
     nowhere = [n for n, name in enumerate(names) if not any(pixels[n] for pixels in parts.values())]
     if nowhere and seen.complete:
-        severity: Severity = "spoils" if seen.dataset.classes_declared else "warns"
-        message = f"Classes without a pixel anywhere, {_of(len(nowhere), len(names))}: {_names(names, nowhere)}."
-        yield _finding("class_without_pixels", severity, message, [], "leave them out of classes.csv", len(nowhere))
+        left = [name for n, name in enumerate(names) if n not in nowhere]
+        severity: Severity = "spoils" if seen.dataset.classes_declared or len(left) == 1 else "warns"
+        alone = f", and all that is labelled is {left[0]}" if len(left) == 1 else ""
+        message = f"Classes without a pixel anywhere, {_of(len(nowhere), len(names))}: {_names(names, nowhere)}{alone}."
+        repair = None if alone else "leave them out of classes.csv"
+        yield _finding("class_without_pixels", severity, message, [], repair, len(nowhere))
     elif nowhere:
         message = f"Classes without a pixel in the {len(seen.decoded)} masks looked at: {_names(names, nowhere)}."
         yield _finding("class_without_pixels", "notes", message, [], count=len(nowhere))
