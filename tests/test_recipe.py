@@ -90,6 +90,11 @@ def test_recipes_are_frozen() -> None:
     [
         ({"fit": {"epoch": 3}}, "did you mean fit.epochs"),
         ({"fitt": {}}, "did you mean fit"),
+        ({"fit": {"loss_name": "ce"}}, "did you mean fit.loss?"),
+        ({"fit": {"lr_rate": 3}}, "choose from fit.epochs, "),
+        ({"lr": 3}, "did you mean fit.lr?"),
+        ({"fit": {"model": "Unet"}}, "did you mean model.model?"),
+        ({"batchsize": 3}, "did you mean fit.batch_size?"),
         ({"data": 5}, "holds settings by name"),
         ({"zzz": 5}, "choose from"),
         ({"name": 5}, "--name is text"),
@@ -191,6 +196,12 @@ def test_missing_and_binary_yaml_are_said(tmp_path: Path) -> None:
         read_yaml(tmp_path / "none.yaml")
     (tmp_path / "r.yaml").write_bytes(b"\xff\xfe\x00\x80")
     with pytest.raises(RecipeError, match="cannot be read"):
+        read_yaml(tmp_path / "r.yaml")
+
+
+def test_what_is_refused_in_a_file_names_the_file(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text("fit: {epochs: 0}\n")
+    with pytest.raises(RecipeError, match=r"r\.yaml: --epochs must be at least 1"):
         read_yaml(tmp_path / "r.yaml")
 
 

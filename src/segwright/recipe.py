@@ -451,7 +451,10 @@ def read_yaml(path: Path) -> Recipe:
         ) from error
     if not isinstance(raw, dict):
         raise RecipeError(f"{path} holds no settings by name; print a recipe with: segwright recipe card")
-    return Recipe.from_dict(raw)
+    try:
+        return Recipe.from_dict(raw)
+    except RecipeError as error:
+        raise RecipeError(f"{path}: {error}") from error
 
 
 def _names(kind: type[Any]) -> list[str]:
@@ -461,8 +464,20 @@ def _names(kind: type[Any]) -> list[str]:
 def _known(kind: type[Any], values: dict[str, Any], prefix: str) -> dict[str, Any]:
     for key in values:
         if key not in _names(kind):
-            raise RecipeError(_unknown(f"{prefix}{key}", [f"{prefix}{n}" for n in _names(kind)], ""))
+            raise RecipeError(_unknown_setting(str(key), kind, prefix))
     return {key: _number_from_yaml(_kinds(kind)[key], value) for key, value in values.items()}
+
+
+def _unknown_setting(key: str, kind: type[Any], prefix: str) -> str:
+    """As `_unknown`; the right name in the wrong part of a recipe is sent to its own."""
+    # Names are compared without their part's, in which all of them would resemble each other.
+    own = {name: f"{prefix}{name}" for name in _names(kind)}
+    others = {name: f"{part}.{name}" for part, other in PARTS.items() for name in _names(other)}
+    near = [key] if key in others else []
+    for names in (own, others):
+        near = near or difflib.get_close_matches(key, names, n=1, cutoff=0.6)
+    hint = f"did you mean {(others | own)[near[0]]}?" if near else f"choose from {', '.join(own.values())}."
+    return f"There is no setting '{prefix}{key}'; {hint}"
 
 
 def _number_from_yaml(kind: Any, value: Any) -> Any:
