@@ -197,6 +197,12 @@ def test_training_from_decoded_pictures_equals_training_from_the_folder(
         wanted = f"--width {recipe.data.width} --height .* {'--turn' if turn else '--no-turn'};"
         with pytest.raises(RecipeError, match=wanted):
             fit.train(tmp_path / "pack", recipe.with_settings(**change), tmp_path / "d")
+    unusual: tuple[dict[str, Any], ...] = ({"fit": "stretch"}, {"turn": True})
+    for change in unusual:
+        asked = automatic.with_settings(**change)
+        if (asked.data.fit, asked.data.turn) not in {(fitting, False), ("pad", turn)}:
+            with pytest.raises(RecipeError, match="holds pictures decoded for"):
+                fit.train(tmp_path / "pack", asked, tmp_path / "d")
     with pytest.raises(DataError, match="decoded pack"):
         pack(tmp_path / "pack", tmp_path / "again")
 

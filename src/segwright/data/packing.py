@@ -32,7 +32,7 @@ from segwright.data.sample import Sample, file_bytes
 from segwright.data.shards import address, exists, read_file, url_of
 from segwright.errors import DataError, ModelError, OutputError, RecipeError
 from segwright.outputs import folder_being_written
-from segwright.recipe import Fit, Recipe
+from segwright.recipe import DataRecipe, Fit, Recipe
 
 PACK_FILE = "pack.json"
 FORMAT, VERSION = "segwright pack", 1
@@ -182,7 +182,12 @@ def as_packed(recipe: Recipe, dataset: Dataset) -> Recipe:
             f"{dataset.root} holds pictures shrunk to {width}x{height}, and --patch-size takes them as they were; pack the data set "
             "again without --decoded."
         )
-    if recipe.data.width and (recipe.data.size_hw, recipe.data.fit, recipe.data.turn) != ((height, width), fit, turn):
+    wanted, usual = recipe.data, DataRecipe()
+    if wanted.width:
+        other = (wanted.size_hw, wanted.fit, wanted.turn) != ((height, width), fit, turn)
+    else:  # where no size is asked for, only what is not as usual is
+        other = wanted.fit not in {fit, usual.fit} or wanted.turn not in {turn, usual.turn}
+    if other:
         raise RecipeError(
             f"{dataset.root} holds pictures decoded for --width {width} --height {height} --fit {fit} "
             f"{'--turn' if turn else '--no-turn'}; train with these, or pack the data set again without --decoded."
