@@ -214,6 +214,7 @@ def test_the_command_goes_on(stopped: Path) -> None:
 
 def test_what_cannot_be_resumed_is_said(stopped: Path, binary_data: Path, tmp_path: Path) -> None:
     assert "leave out --epochs" in refused("train", "--resume", stopped, "--epochs", "9")
+    assert "leave out --gpus" in refused("train", "--resume", stopped, "--gpus", "1")
     assert "leave out DATA, --out" in refused("train", binary_data, "--resume", stopped, "--out", tmp_path / "x")
     assert "does not exist" in refused("train", "--resume", tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()

@@ -48,8 +48,9 @@ def train(
     given = given_in(settings) | _devices(gpus, settings)
     console = console_of(quiet=not first_process())
     if resume is not None:
-        also = {"load_model_if_exists": load_model_if_exists, "show_batch": show_batch or None}
-        _refuse_with_resume(data, out, classes, recipe_name, given | also)
+        # --gpus 0 is --device cpu, which may differ; any other number is one of devices, which may not.
+        also = {"load_model_if_exists": load_model_if_exists, "show_batch": show_batch or None, "gpus": gpus or None}
+        _refuse_with_resume(data, out, classes, recipe_name, given_in(settings) | also)
         folder = resume
     elif data is None:
         raise UserError("Name the folder with pictures and masks: segwright train DATA (or --resume RUN).")
