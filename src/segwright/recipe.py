@@ -67,7 +67,8 @@ class DataRecipe:
     """Where decoded pictures are kept: ram: in memory; disk: in a memory-mapped file that all loading processes and later runs share;
     none: nowhere."""
     cache_gb: float = 2.0
-    """Most gigabytes of decoded pictures that are kept, shared among the loading processes; 0 keeps none."""
+    """Most gigabytes of decoded pictures that are kept, those for training and validation together; in memory the loading processes
+    share them; 0 keeps none."""
     cache_dir: str = ""
     """Folder for what is kept on disk; empty takes the user's cache folder."""
     balance: float = 0.0

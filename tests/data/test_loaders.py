@@ -267,6 +267,18 @@ def test_the_memory_budget_is_kept(dataset: Dataset, fitting: int) -> None:
     assert sum(a.nbytes + b.nbytes for a, b in pictures._kept.values()) <= recipe.data.cache_gb * 1e9
 
 
+def test_training_and_validation_share_the_memory_budget(dataset: Dataset) -> None:
+    of_one = 48 * 64 * 4
+    both = len(dataset.splits["train"]) + len(dataset.splits["val"])
+    recipe = recipe_of((48, 64), cache_gb=(both // 2) * of_one / 1e9)
+    pairs = pairs_of(dataset, recipe)
+    for pictures in (pairs.train_pictures, pairs.val_pictures):
+        for n in range(len(pictures)):
+            pictures[Draw(n, (0,), (48, 64))]
+        assert 0 < len(pictures._kept) < len(pictures)
+    assert len(pairs.train_pictures._kept) + len(pairs.val_pictures._kept) <= both // 2
+
+
 def test_kept_pictures_are_not_spoilt_by_variation(dataset: Dataset) -> None:
     pictures = Pictures(dataset.splits["train"], dataset.classes, recipe_of((48, 64)), LEVELS["strong"])
     pictures[Draw(0, (0,), (48, 64))]

@@ -10,6 +10,7 @@ import torch
 
 from segwright import checkpoint
 from segwright.errors import ModelError, RecipeError
+from segwright.recipe import read_yaml
 from segwright.training import fit
 from segwright.training.teacher import difference
 from tests.training.conftest import tiny_recipe
@@ -32,6 +33,16 @@ def test_one_channel_is_two_classes_with_one_of_them_unsaid() -> None:
     logits, answer = torch.randn(2, 1, 5, 6), torch.randn(2, 1, 5, 6)
     both = [torch.cat([torch.zeros_like(x), x], dim=1) for x in (logits, answer)]
     assert float(difference(logits, answer)) == pytest.approx(float(difference(*both)), abs=1e-5)
+
+
+def test_a_teacher_is_found_again_from_another_folder(
+    binary_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit.train(binary_data, tiny_recipe(epochs=1), tmp_path / "run")
+    monkeypatch.chdir(tmp_path)
+    fit.train(binary_data, tiny_recipe(epochs=1, teacher="run"), tmp_path / "pupil")
+    kept = read_yaml(tmp_path / "pupil" / "recipe.yaml")
+    assert Path(kept.fit.teacher) == tmp_path / "run"
 
 
 def test_a_pupil_learns_what_its_teacher_says_and_not_the_masks(binary_data: Path, tmp_path: Path) -> None:

@@ -123,6 +123,7 @@ def filled(
     recipe: Recipe,
     decode: Callable[[int], Pair | None],
     *,
+    budget: float,
     name: str,
     progress: bool,
 ) -> DecodedFile:
@@ -131,8 +132,9 @@ def filled(
     Args:
         samples: with masks.
         classes: how masks are read.
-        recipe: size, fit, folder, and `cache_gb`, the most that is written; what does not fit is left out.
+        recipe: size, fit, patches and folder.
         decode: index -> the pair at the training's scale, or None when it cannot be read.
+        budget: bytes, the most that is written; what does not fit is left out.
         name: begins the file's name, for people who look into the folder.
         progress: show a bar on stderr.
 
@@ -143,7 +145,7 @@ def filled(
 
     folder = cache_folder(recipe)
     data = recipe.data
-    digest = digest_of(samples, data.size_hw, data.patch_size, data.fit, data.turn, data.cache_gb, classes)
+    digest = digest_of(samples, data.size_hw, data.patch_size, data.fit, data.turn, budget, classes)
     path = folder / f"{re.sub(r'[^A-Za-z0-9_-]', '_', name)[:40]}-{digest.hex()[:24]}.cache"
     folder.mkdir(parents=True, exist_ok=True)
     # Whoever comes second waits, and finds the file whole. The system frees the lock of a process that was killed.
@@ -151,7 +153,7 @@ def filled(
         if not _whole(path, digest, len(samples)):
             _forget(folder)
             with file_being_written(path) as partial:
-                _write(partial, len(samples), digest, decode, recipe.data.cache_gb * 1e9, name, progress)
+                _write(partial, len(samples), digest, decode, budget, name, progress)
     os.utime(path)
     return DecodedFile(path)
 

@@ -97,6 +97,7 @@ class Pictures(Dataset[Drawn]):
         shown: numbers of the samples that a pass shows; None shows each once.
         held_out: whether they measure: nothing stands in for an unreadable picture then, it is ignored everywhere.
         processes: loading processes that share the budget of a cache in memory.
+        cache_share: of the budget, 0..1; the rest is for other pictures of the run.
     """
 
     def __init__(
@@ -110,13 +111,15 @@ class Pictures(Dataset[Drawn]):
         shown: np.ndarray | None = None,
         held_out: bool = False,
         processes: int = 1,
+        cache_share: float = 1.0,
     ) -> None:
         self.samples, self.classes, self.recipe, self.variation = samples, classes, recipe, variation
         self.mixing, self.held_out = mixing, held_out
         self.shown = np.arange(len(samples)) if shown is None else shown
         self._kept: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-        self._budget = recipe.data.cache_gb * 1e9 / max(processes, 1)
-        self._bytes_left = self._budget if recipe.data.cache == "ram" else 0.0
+        self._budget = recipe.data.cache_gb * 1e9 * cache_share
+        self._ram_budget = self._budget / max(processes, 1)
+        self._bytes_left = self._ram_budget if recipe.data.cache == "ram" else 0.0
         self._file: DecodedFile | None = None
 
     def __len__(self) -> int:
@@ -166,10 +169,10 @@ class Pictures(Dataset[Drawn]):
             return ""
         try:
             args = self.samples, self.classes, self.recipe, self._fresh_or_none
-            self._file = filled(*args, name=name, progress=progress)
+            self._file = filled(*args, budget=self._budget, name=name, progress=progress)
             return ""
         except (OSError, OutputError) as error:
-            self._bytes_left = self._budget
+            self._bytes_left = self._ram_budget
             return f"The cache on disk cannot be used, and memory is used instead: {error}"
 
     def _readable(
@@ -334,10 +337,26 @@ class Pairs(L.LightningDataModule):
         shown = shown_in_a_pass(splits.train, recipe.data.patch_size)
         self.batch_size = min(recipe.fit.batch_size, max(len(shown) // world, 1))
         varied = variation_of(recipe) if variation is None else variation
+        of_train = len(splits.train) / (len(splits.train) + len(splits.val))
         self.train_pictures = Pictures(
-            splits.train, classes, recipe, varied, mixing=Mixing.of(recipe), shown=shown, processes=self.processes
+            splits.train,
+            classes,
+            recipe,
+            varied,
+            mixing=Mixing.of(recipe),
+            shown=shown,
+            processes=self.processes,
+            cache_share=of_train,
         )
-        self.val_pictures = Pictures(splits.val, classes, recipe, Variation(), held_out=True, processes=self.processes)
+        self.val_pictures = Pictures(
+            splits.val,
+            classes,
+            recipe,
+            Variation(),
+            held_out=True,
+            processes=self.processes,
+            cache_share=1 - of_train,
+        )
         self.shares: ClassShares | None = None
         """What balancing does to the classes; None where nothing is balanced."""
         repeats = self._repeats(splits.train, classes, progress)[shown] if recipe.data.balance else None

@@ -81,6 +81,8 @@ def train(
     require_possible(recipe.model)
     loggers.require_installed(recipe)
     variation_of(recipe)  # a file of one's own is read before any work
+    if recipe.fit.teacher:  # asked again when the run is resumed, from whatever folder
+        recipe = recipe.with_settings(teacher=str(Path(recipe.fit.teacher).absolute()))
     dataset, parts, recipe = data_for(data, recipe, classes_csv)
     prepared = prepare(dataset, parts, recipe, out, console)
 
