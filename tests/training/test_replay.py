@@ -242,6 +242,11 @@ def test_a_healthy_step_says_so(tmp_path: Path) -> None:
     done = replay.replay(tmp_path / "nan")
     assert done.passes[0].finite
     assert "The step is finite here" in done.sentence()
+    why = tmp_path / "nan" / "why.json"
+    facts = json.loads(why.read_text(encoding="utf-8"))
+    facts["recipe"]["fit"]["teacher"] = "teacher.safetensors"
+    why.write_text(json.dumps(facts), encoding="utf-8")
+    assert "without the teacher's part" in replay.replay(tmp_path / "nan").sentence()
 
 
 def test_dropout_draws_what_it_drew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -135,6 +135,8 @@ class Replay:
     """What the run found, such as "the loss became nan"."""
     passes: tuple[Pass, ...]
     """In float32 and, where it differs, in the run's precision."""
+    taught: bool = False
+    """Whether a teacher had a part in the run's loss, which is not computed again."""
 
     def sentence(self) -> str:
         """Advice that follows from the passes."""
@@ -147,6 +149,11 @@ class Replay:
             return (
                 "float32 fails as well: either the weights had grown too far (look at the largest answers; a smaller --lr, "
                 "a longer --warm-up or a smaller --clip helps), or something in this batch is out of the ordinary (see batch.png)."
+            )
+        if self.taught:
+            return (
+                "The step is finite without the teacher's part of the loss, which is not computed again: look at what the teacher "
+                "makes of these pictures (see batch.png), or train without --teacher."
             )
         return (
             "The step is finite here; the machine, its libraries or its number of threads differ from those of the run."
@@ -353,7 +360,7 @@ def replay(folder: Path) -> Replay:
         with torch.random.fork_rng():
             torch.set_rng_state(random)
             passes.append(watched(network, loss, batch, way, device))
-    done = Replay(place, step, lr, batch.keys, found, tuple(passes))
+    done = Replay(place, step, lr, batch.keys, found, tuple(passes), taught=bool(fit.teacher))
     text = json.dumps({"passes": [each.to_dict() for each in passes], "advice": done.sentence()}, indent=1)
     write_text(place / "replay.json", text + "\n")
     return done
