@@ -24,14 +24,11 @@ import numpy as np
 
 from segwright.classes import ClassRow, classes_from_rows
 from segwright.data.layouts import ALL, SPLIT_FOLDERS, Dataset, files_with, with_unique_keys
-from segwright.data.painting import Thing, outlined, painted_address, stacked
+from segwright.data.painting import BACKGROUNDS, Thing, outlined, painted_address, stacked
 from segwright.data.sample import IMAGE_SUFFIXES, MOST_PIXELS, Sample
 from segwright.data.shards import stamp
 from segwright.errors import DataError
 from segwright.masks import from_runs
-
-BACKGROUNDS = frozenset({"background", "_background_"})
-"""Categories that are painted like pixels of no object."""
 
 DEEPEST = 2
 """Folders between the data set's and that of its JSON files."""
@@ -84,7 +81,7 @@ def read_coco(root: Path) -> Dataset | None:
             rows |= file.names
             for number, (name, _, _) in file.pictures.items():
                 image = _picture(name, pictures, path, split)
-                mask = painted_address(path, number, Path(name).stem)
+                mask = painted_address(path, "coco", number, Path(name).stem)
                 if image is None:
                     lost.append(mask)
                     continue

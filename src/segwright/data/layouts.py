@@ -2,7 +2,7 @@
 
 A layout function looks at the root and answers with the places of every split, or None when the folder is laid out
 otherwise; the first one that answers wins. Pairing, class tables and errors are the same for all of them. A new layout is
-one function and one line in LAYOUTS. Where no masks lie, annotations are looked for (`coco.py`, `yolo.py`).
+one function and one line in LAYOUTS. Where no masks lie, annotations are looked for (`coco.py`, `labelme.py`, `yolo.py`).
 """
 
 from __future__ import annotations
@@ -249,7 +249,7 @@ LAYOUTS: dict[str, Layout] = {
 
 KNOWN_LAYOUTS = (
     "train/images + train/masks (and val, test), images/train + masks/train, images + masks, images + indexes, "
-    "training_dataset.txt with folders, a.jpg + a_mask.png side by side, COCO JSON, or YOLO outlines in labels/a.txt"
+    "training_dataset.txt with folders, a.jpg + a_mask.png side by side, COCO or LabelMe JSON, or YOLO outlines in labels/a.txt"
 )
 
 
@@ -516,11 +516,12 @@ def _class_table(root: Path, classes_csv: Path | None) -> Path | None:
 
 
 def _annotated(root: Path, splits: dict[str, tuple[Sample, ...]]) -> Dataset | None:
-    """What annotations say where no pictures of masks are: COCO, which names its pictures, or YOLO beside those of a layout."""
+    """What annotations say where no pictures of masks are: COCO, which names its pictures, else files beside those of a layout."""
     from segwright.data.coco import read_coco
+    from segwright.data.labelme import read_labelme
     from segwright.data.yolo import read_yolo
 
-    return read_coco(root) or read_yolo(root, splits)
+    return read_coco(root) or read_labelme(root, splits) or read_yolo(root, splits)
 
 
 def _declared(dataset: Dataset, rows: tuple[ClassRow, ...] | None) -> Dataset:

@@ -1,4 +1,4 @@
-"""Masks painted from annotations: their addresses, such as labels/a.txt/@../images/a.jpg, and one order in which objects lie.
+"""Masks painted from annotations: their addresses, such as instances.json/@coco=139/a.png, and one order in which objects lie.
 
 Like a file inside a shard, such a mask is a Path that no disk knows and that says itself what it is made of: the file of
 annotations, and behind the @ what of it is meant. Its pixels are painted when it is read, into a PNG, so that whatever
@@ -19,10 +19,13 @@ import numpy as np
 
 from segwright.masks import filled
 
+BACKGROUNDS = frozenset({"background", "_background_"})
+"""Names of what is painted like pixels of no object; capitals do not matter."""
+
 FARTHEST = 1e7
 """Pixels; a point further out is no point of a picture."""
 
-_PAINTED = re.compile(r"(?P<source>.+\.(?:json|txt))/@(?P<what>[^/]+)/[^/]+\.png", re.IGNORECASE)
+_PAINTED = re.compile(r"(?P<source>.+)/@(?P<kind>[a-z]+)=(?P<what>[^/]*)/[^/]+\.png")
 
 
 class Painted(NamedTuple):
@@ -30,8 +33,10 @@ class Painted(NamedTuple):
 
     source: Path
     """File of annotations."""
+    kind: str
+    """coco, yolo or labelme: who paints it."""
     what: str
-    """What of it: the picture's number in COCO, the picture's path in YOLO."""
+    """What of it, as that one needs it."""
 
 
 class Thing(NamedTuple):
@@ -43,15 +48,15 @@ class Thing(NamedTuple):
     """(H, W) bool."""
 
 
-def painted_address(source: Path, what: str, stem: str) -> Path:
+def painted_address(source: Path, kind: str, what: str, stem: str) -> Path:
     """The address of a mask; `stem` is its picture's, for messages."""
-    return source / f"@{quote(what, safe='')}" / f"{stem}.png"
+    return source / f"@{kind}={quote(what, safe='')}" / f"{stem}.png"
 
 
 def painted(path: Path) -> Painted | None:
     """What an address says, or None for an ordinary file."""
     found = _PAINTED.fullmatch(path.as_posix()) if path.parent.name.startswith("@") else None
-    return Painted(Path(found["source"]), unquote(found["what"])) if found else None
+    return Painted(Path(found["source"]), found["kind"], unquote(found["what"])) if found else None
 
 
 def outlined(rings: Iterable[np.ndarray], size_hw: tuple[int, int]) -> np.ndarray:

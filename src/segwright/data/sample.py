@@ -171,10 +171,14 @@ def file_bytes(path: Path) -> bytes:
     drawn = painted(path)
     if drawn is None:
         return read_file(path)
-    if drawn.source.suffix.lower() == ".json":
+    if drawn.kind == "coco":
         from segwright.data.coco import paint_coco
 
         return png(paint_coco(drawn.source, drawn.what))
+    if drawn.kind == "labelme":
+        from segwright.data.labelme import paint_labelme
+
+        return png(paint_labelme(drawn.source, drawn.what))
     from segwright.data.yolo import paint_yolo
 
     return png(paint_yolo(drawn.source, image_size_hw(drawn.source.parent / drawn.what)))

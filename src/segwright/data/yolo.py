@@ -73,7 +73,7 @@ def read_yolo(root: Path, splits: Mapping[str, tuple[Sample, ...]]) -> Dataset |
             return sample
         return replace(
             sample,
-            mask=painted_address(label, os.path.relpath(sample.image, label.parent), sample.image.stem),
+            mask=painted_address(label, "yolo", os.path.relpath(sample.image, label.parent), sample.image.stem),
         )
 
     return Dataset(
