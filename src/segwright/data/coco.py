@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from segwright.classes import ClassRow, classes_from_rows
-from segwright.data.layouts import ALL, SPLIT_FOLDERS, Dataset, files_with, with_unique_keys
+from segwright.data.layouts import ALL, SPLIT_FOLDERS, Dataset, files_with, key_of, with_unique_keys
 from segwright.data.painting import BACKGROUNDS, Thing, outlined, painted_address, stacked
 from segwright.data.sample import IMAGE_SUFFIXES, MOST_PIXELS, Sample
 from segwright.data.shards import stamp
@@ -90,7 +90,7 @@ def read_coco(root: Path) -> Dataset | None:
                     raise DataError(
                         f"{image} is listed twice, in {other.mask.parents[1]} and in {path}; remove one of the two."
                     )
-                samples[image] = Sample(_key(image, root), image, mask)
+                samples[image] = Sample(key_of(image, root), image, mask)
         splits[split] = tuple(sorted(samples.values(), key=lambda sample: (sample.key, sample.image.as_posix())))
     first = next(iter(found.values()))[0]
     if not any(splits.values()):
@@ -266,10 +266,6 @@ def _picture(name: str, pictures: Mapping[str, list[Path]], source: Path, split:
         )
 
     return min(pictures.get(Path(name).name, ()), key=strangeness, default=None)
-
-
-def _key(image: Path, root: Path) -> str:
-    return image.relative_to(root).with_suffix("").as_posix()
 
 
 def _require_agreement(file: CocoFile, rows: Mapping[int, str]) -> None:

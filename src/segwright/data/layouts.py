@@ -340,7 +340,7 @@ def _pair_place(place: Place, mask_suffix: str) -> tuple[list[Sample], set[Path]
             best, chosen = found, ending
         if len(best) == len(pictures):
             break
-    samples = [Sample(_key(p, place.images), p, best.get(p)) for p in pictures]
+    samples = [Sample(key_of(p, place.images), p, best.get(p)) for p in pictures]
     used = set(best.values())
     # With an ending, masks without it are other things (instance maps, colour views), not masks that lost their picture.
     loose = {m for m in masks if m not in used and m.stem.lower().endswith(chosen[1].lower())}
@@ -349,7 +349,7 @@ def _pair_place(place: Place, mask_suffix: str) -> tuple[list[Sample], set[Path]
 
 def _pair_beside(place: Place, files: list[Path], mask_suffix: str) -> tuple[list[Sample], set[Path]]:
     """Pictures and masks in one folder: told apart by the ending, or by a png beside a jpg of the same name."""
-    stems = {_key(p, place.images): p for p in files}
+    stems = {key_of(p, place.images): p for p in files}
     endings = (
         [_stem_ending(mask_suffix)] if mask_suffix else [mask for picture, mask in ENDINGS if mask and not picture]
     )
@@ -366,7 +366,7 @@ def _pair_beside(place: Place, files: list[Path], mask_suffix: str) -> tuple[lis
     if not best and not mask_suffix:
         groups: defaultdict[str, list[Path]] = defaultdict(list)
         for path in files:
-            groups[_key(path, place.images)].append(path)
+            groups[key_of(path, place.images)].append(path)
         for group in groups.values():
             masks = [p for p in group if p.suffix.lower() == ".png"]
             photos = [p for p in group if p.suffix.lower() in {".jpg", ".jpeg", ".webp"}]
@@ -377,7 +377,7 @@ def _pair_beside(place: Place, files: list[Path], mask_suffix: str) -> tuple[lis
     pictures = [p for p in files if p not in used and p not in loose]
     if place.listed is not None:
         pictures, loose = [p for p in pictures if p in place.listed], set()
-    return [Sample(_key(p, place.images), p, best.get(p)) for p in pictures], loose
+    return [Sample(key_of(p, place.images), p, best.get(p)) for p in pictures], loose
 
 
 def _matches(
@@ -386,7 +386,7 @@ def _matches(
     """Masks by relative path; then without regard to capitals; then by the bare stem where that names one file only."""
     exact: dict[str, Path] = {}
     for mask in reversed(masks):
-        key = _key(mask, masks_root)
+        key = key_of(mask, masks_root)
         if key not in exact or mask.suffix.lower() == ".png":
             exact[key] = mask
     folded = {key.casefold(): mask for key, mask in exact.items()}
@@ -395,7 +395,7 @@ def _matches(
     pictured = Counter(picture.stem.casefold() for picture in pictures)
     found: dict[Path, Path] = {}
     for picture in pictures:
-        key = _key(picture, images_root)
+        key = key_of(picture, images_root)
         if not key.endswith(ending[0]):
             continue
         key = key.removesuffix(ending[0]) + ending[1]
@@ -407,7 +407,8 @@ def _matches(
     return found
 
 
-def _key(path: Path, root: Path) -> str:
+def key_of(path: Path, root: Path) -> str:
+    """The key of a sample whose picture lies below the folder of its split: its path from there, without suffix."""
     return path.relative_to(root).with_suffix("").as_posix()
 
 
