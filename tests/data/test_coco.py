@@ -265,6 +265,12 @@ def test_a_file_that_was_cut_off(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:-30])
     with pytest.raises(DataError, match="export it again"):
         find_dataset(root)
+    file.write_bytes(b"")
+    with pytest.raises(DataError, match="0 bytes"):
+        find_dataset(root)
+    (file.parent / "notes.json").write_bytes(b"")
+    file.unlink()
+    assert all(sample.mask is None for part in find_dataset(root / "train2017").splits.values() for sample in part)
 
 
 def test_parts_must_agree(tmp_path: Path) -> None:

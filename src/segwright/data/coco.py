@@ -235,6 +235,8 @@ def _is_coco(path: Path) -> bool:
     """Whether the words of COCO's objects stand in a file; panoptic files, whose masks are pictures, say it otherwise."""
     try:
         if not path.stat().st_size:
+            if path.stem.lower().startswith("instances") or "coco" in path.stem.lower():
+                raise DataError(f"{path} is empty (0 bytes); export it again, or remove it.")
             return False
         with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as text:
             words = (b'"images"', b'"annotations"', b'"categories"')
