@@ -4,9 +4,9 @@
     python benchmarks/train_speed.py DATA --model Unet --encoder resnet18 --width 256 --height 256 --batch-size 8
 
 Both train the same network with AdamW on the same pictures and the same loss, in turn, each in a process of its own
-(`sides.py`); the plain loop is what the torchvision references
-and most scripts do: DataLoader in the main process, PIL decoding, torchvision v2 transforms (flip, affine, colour
-jitter), NCHW, float32. DATA is a set of two classes with masks of 0 and 255.
+(`sides.py`). The plain loop is what the torchvision references and most scripts do: DataLoader in the main process, PIL
+decoding, torchvision v2 transforms (flip, affine, colour jitter), NCHW, float32. DATA is a set of two classes with masks
+of 0 and 255.
 """
 
 from __future__ import annotations
