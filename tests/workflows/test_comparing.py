@@ -103,6 +103,12 @@ def test_a_run_folder_is_its_report(tmp_path: Path) -> None:
     write_report(tmp_path / "run" / "evaluation-test", FIRST)
     other = write_report(tmp_path / "other", BETTER)
     assert "better" in succeeded("compare", tmp_path / "run", other / "report.json")
+    printed = succeeded(
+        "compare", tmp_path / "run", tmp_path / "run" / "evaluation-test", "--json", tmp_path / "c.json"
+    )
+    assert "unsure" in printed
+    named = [one["name"] for one in json.loads((tmp_path / "c.json").read_text(encoding="utf-8"))["models"]]
+    assert named == [str(tmp_path / "run"), str(tmp_path / "run" / "evaluation-test")]
     write_report(tmp_path / "run" / "evaluation-val", FIRST)
     assert "holds 2 reports" in refused("compare", tmp_path / "run", other)
 

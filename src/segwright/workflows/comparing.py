@@ -55,7 +55,9 @@ def compare(models: Sequence[Path]) -> tuple[Compared, ...]:
 def _names(models: Sequence[Path]) -> list[str]:
     whole = [path.absolute() for path in models]
     shared = Path(os.path.commonpath(whole))
-    return [path.relative_to(shared).as_posix() if path != shared else str(path) for path in whole]
+    if shared in whole:  # one lies inside another
+        return [str(path) for path in models]
+    return [path.relative_to(shared).as_posix() for path in whole]
 
 
 def report_of(path: Path) -> Path:
