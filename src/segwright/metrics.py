@@ -69,25 +69,29 @@ def iou(counts: np.ndarray) -> np.ndarray:
     Returns:
         (..., C) float64, NaN for classes that are neither in truth nor in prediction.
     """
-    hit, true, predicted = _margins(counts)
+    return iou_of(*margins(counts))
+
+
+def iou_of(hit: np.ndarray, true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """As `iou`, from pixels that are right, true and predicted, each (..., C)."""
     return _divide(hit, true + predicted - hit)
 
 
 def dice(counts: np.ndarray) -> np.ndarray:
     """Dice coefficient (F1) per class; shapes as in `iou`."""
-    hit, true, predicted = _margins(counts)
+    hit, true, predicted = margins(counts)
     return _divide(2 * hit, true + predicted)
 
 
 def precision(counts: np.ndarray) -> np.ndarray:
     """Share of predicted pixels that are right, per class; NaN where nothing was predicted."""
-    hit, _, predicted = _margins(counts)
+    hit, _, predicted = margins(counts)
     return _divide(hit, predicted)
 
 
 def recall(counts: np.ndarray) -> np.ndarray:
     """Share of true pixels that were found, per class; NaN where the class does not occur."""
-    hit, true, _ = _margins(counts)
+    hit, true, _ = margins(counts)
     return _divide(hit, true)
 
 
@@ -102,8 +106,13 @@ def mean_iou(counts: np.ndarray) -> np.ndarray:
     Returns:
         (...) float64; NaN when no pixel was counted.
     """
-    present = counts.sum(axis=-1) > 0
-    scores = np.where(present, np.nan_to_num(iou(counts)), 0.0)
+    return mean_iou_of(*margins(counts))
+
+
+def mean_iou_of(hit: np.ndarray, true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """As `mean_iou`, from pixels that are right, true and predicted, each (..., C)."""
+    present = true > 0
+    scores = np.where(present, np.nan_to_num(iou_of(hit, true, predicted)), 0.0)
     return _divide(scores.sum(axis=-1), present.sum(axis=-1))
 
 
@@ -126,7 +135,8 @@ def constant_counts(counts: np.ndarray) -> np.ndarray:
     return constant
 
 
-def _margins(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def margins(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pixels of each class that are right, true and predicted, each (..., C), of counts (..., C, C)."""
     return np.diagonal(counts, axis1=-2, axis2=-1), counts.sum(axis=-1), counts.sum(axis=-2)
 
 

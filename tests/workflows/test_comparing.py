@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segwright.evaluation.report import ClassScores, Constant, PictureScore, Report, Score
-from segwright.workflows.comparing import signed
+from segwright.evaluation.report import ClassScores, Constant, PictureScore, Report, Score, signed
 from tests.command import refused, succeeded
 
 Counts = Mapping[str, tuple[int, int, int]]

@@ -76,6 +76,6 @@ def tune(
 
 
 def _gain(gain: Score) -> str:
-    from segwright.workflows.comparing import signed, signed_interval
+    from segwright.evaluation.report import signed, signed_interval
 
     return f"{signed(gain.value)} ({signed_interval(gain)})" if gain.sure else signed(gain.value)

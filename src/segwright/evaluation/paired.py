@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segwright import metrics
 from segwright.errors import DataError
 from segwright.evaluation.intervals import RESAMPLES, Scores, bootstrap
 from segwright.evaluation.report import Report, Score
@@ -61,12 +62,9 @@ def change(before: Report, after: Report, *, seed: int = 0, resamples: int = RES
     two = len(names) == 2
 
     def scores(summed: NDArray[np.float64]) -> Scores:
-        hit, true, predicted = summed[..., 0], summed[..., 1], summed[..., 2]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            iou = hit / (true + predicted - hit)
-            present = true > 0
-            mean = np.where(present, np.nan_to_num(iou), 0.0).sum(-1) / present.sum(-1)
-        headline = iou[..., 1] if two else mean
+        three = np.moveaxis(summed, -1, 0)
+        iou = metrics.iou_of(*three)
+        headline = iou[..., 1] if two else metrics.mean_iou_of(*three)
         return {"headline": headline[..., 1] - headline[..., 0], "classes": iou[..., 1, :] - iou[..., 0, :]}
 
     values = scores(counts.sum(axis=0).astype(np.float64))

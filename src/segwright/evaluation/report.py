@@ -169,7 +169,7 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; NaN becomes None."""
         raw = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "panels"}
-        return {"schema": SCHEMA, **_plain(raw)}
+        return {"schema": SCHEMA, **plain(raw)}
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Report:
@@ -303,16 +303,27 @@ def interval(score: Score) -> str:
     return f"{number(score.low)}–{number(score.high)}" if score.sure else DASH
 
 
-def _plain(value: Any) -> Any:
-    """Dataclasses, arrays and NaN as JSON values."""
+def signed(value: float) -> str:
+    """A change for people, with its sign, or a dash where there is none."""
+    text = number(value)
+    return f"+{text}" if value > 0 else text
+
+
+def signed_interval(score: Score) -> str:
+    """An interval of a change for people, or a dash."""
+    return f"{signed(score.low)} to {signed(score.high)}" if score.sure else number(score.low)
+
+
+def plain(value: Any) -> Any:
+    """Dataclasses, arrays and NaN as JSON values; NaN becomes None."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value if isinstance(value, str | int | float | bool | None) else str(value)

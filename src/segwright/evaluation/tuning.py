@@ -42,6 +42,8 @@ class Choice:
 
     best: int
     """Its position among them."""
+    present: int
+    """Position of the one that is used so far."""
     scores: tuple[float, ...]
     """Of each candidate on all pictures, 0..1."""
     gain: Score
@@ -51,6 +53,11 @@ class Choice:
     def certain(self) -> bool:
         """Whether the whole interval of the gain lies above 0."""
         return self.gain.sure and self.gain.low > 0
+
+    @property
+    def taken(self) -> int:
+        """Position of the one to use from now on: the best only where it is certain to gain."""
+        return self.best if self.certain else self.present
 
 
 def choice(
@@ -87,7 +94,7 @@ def choice(
         gained = Score(
             value=value, low=value - WIDER * (value - float(low)), high=value + WIDER * (float(high) - value)
         )
-    return Choice(best, tuple(float(score) for score in scores), gained)
+    return Choice(best, present, tuple(float(score) for score in scores), gained)
 
 
 def threshold_counts(
@@ -150,21 +157,16 @@ def cleanup_counts(
     counts = []
     for sample in samples:
         image, truth = read_pair(sample, data_classes)
-        class_map = predictor.predict(image).class_map
-        confusions = np.stack([metrics.confusion(table[truth], tidy(class_map), classes) for tidy in cleanups])
-        hit, true, predicted = np.diagonal(confusions, axis1=1, axis2=2), confusions.sum(2), confusions.sum(1)
-        counts.append(np.stack([hit, true, predicted], axis=-1)[:, kept])
+        truth, class_map = table[truth], predictor.predict(image).class_map
+        confusions = np.stack([metrics.confusion(truth, tidy(class_map), classes) for tidy in cleanups])
+        counts.append(np.stack(metrics.margins(confusions), axis=-1)[:, kept])
         step()
     return np.stack(counts)
 
 
 def _mean_iou(summed: NDArray[np.float64]) -> NDArray[np.float64]:
     """(..., C, 3) -> (...): over the classes that occur in the truth."""
-    hit, true, predicted = summed[..., 0], summed[..., 1], summed[..., 2]
-    present = true > 0
-    with np.errstate(invalid="ignore", divide="ignore"):
-        iou = np.where(present, hit / (true + predicted - hit), 0.0)
-        return np.asarray(iou.sum(axis=-1) / present.sum(axis=-1), np.float64)
+    return metrics.mean_iou_of(*np.moveaxis(summed, -1, 0))
 
 
 def _best(scores: NDArray[np.float64], present: int, *, middle: bool) -> int:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from segwright.errors import DataError, UserError
 from segwright.evaluation.paired import Change, change
-from segwright.evaluation.report import JSON_NAME, Report, Score, number, read_report
+from segwright.evaluation.report import JSON_NAME, Report, number, plain, read_report, signed, signed_interval
 
 MOST_NAMED = 3
 """Pictures that are named as the most changed ones, on either side."""
@@ -82,31 +82,29 @@ def report_of(path: Path) -> Path:
 def to_dict(compared: Sequence[Compared]) -> dict[str, Any]:
     """Everything that `render` shows, and every changed picture, as plain JSON values."""
     first = compared[0].report
-    return {
-        "score": first.headline[0],
-        "data": first.data,
-        "split": first.split,
-        "pictures": len(first.pictures),
-        "models": [
-            {
-                "name": one.name,
-                "score": _plain(one.report.headline[1]),
-                "milliseconds": _number(one.report.milliseconds),
-                "change": None
-                if one.change is None
-                else {
-                    "headline": _plain(one.change.headline),
-                    "verdict": one.change.verdict,
-                    "classes": {
-                        c.name: _plain(score) for c, score in zip(first.classes, one.change.classes, strict=True)
-                    },
-                    "better": list(one.change.better),
-                    "worse": list(one.change.worse),
-                },
-            }
-            for one in compared
-        ],
-    }
+
+    def changes(change_: Change) -> dict[str, Any]:
+        by_class = {c.name: score for c, score in zip(first.classes, change_.classes, strict=True)}
+        return {**vars(change_), "verdict": change_.verdict, "classes": by_class}
+
+    found: dict[str, Any] = plain(
+        {
+            "score": first.headline[0],
+            "data": first.data,
+            "split": first.split,
+            "pictures": len(first.pictures),
+            "models": [
+                {
+                    "name": one.name,
+                    "score": one.report.headline[1],
+                    "milliseconds": one.report.milliseconds,
+                    "change": one.change and changes(one.change),
+                }
+                for one in compared
+            ],
+        }
+    )
+    return found
 
 
 def render(compared: Sequence[Compared], console: Console) -> None:
@@ -155,22 +153,3 @@ def _render_change(name: str, change_: Change, first: Report, console: Console) 
     for word, keys in (("Most gained", change_.better), ("Most lost", change_.worse)):
         if keys:
             console.print(f"{word}: {escape(', '.join(keys[:MOST_NAMED]))}", highlight=False, soft_wrap=True)
-
-
-def signed(value: float) -> str:
-    """A change for people, with its sign, or a dash where there is none."""
-    plain = number(value)
-    return f"+{plain}" if value > 0 else plain
-
-
-def signed_interval(score: Score) -> str:
-    """An interval of a change for people, or a dash."""
-    return f"{signed(score.low)} to {signed(score.high)}" if score.sure else number(score.low)
-
-
-def _plain(score: Score) -> dict[str, float | None]:
-    return {"value": _number(score.value), "low": _number(score.low), "high": _number(score.high)}
-
-
-def _number(value: float) -> float | None:
-    return None if value != value else value

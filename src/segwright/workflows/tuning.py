@@ -13,7 +13,7 @@ from rich.console import Console
 
 from segwright import checkpoint
 from segwright.errors import UserError
-from segwright.evaluation.report import Score
+from segwright.evaluation.report import plain
 from segwright.evaluation.tuning import CLEANUPS, THRESHOLDS, Choice, choice, cleanup_counts, threshold_counts
 from segwright.outputs import require_writable, write_text
 from segwright.predict.cleanup import Cleanup
@@ -41,13 +41,12 @@ class Tuned:
     @property
     def after(self) -> float:
         """The threshold that should be used: another one only where it is certain to be better."""
-        certain = self.threshold is not None and self.threshold.certain
-        return self.thresholds[self.threshold.best] if self.threshold is not None and certain else self.before
+        return self.before if self.threshold is None else self.thresholds[self.threshold.taken]
 
     @property
     def tidy(self) -> Cleanup:
         """The clean-up that should be used: none where none is certain to help."""
-        return CLEANUPS[self.cleanup.best] if self.cleanup.certain else Cleanup()
+        return CLEANUPS[self.cleanup.taken]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -58,15 +57,16 @@ class Tuned:
                 "before": self.before,
                 "after": self.after,
                 "best": self.thresholds[self.threshold.best],
-                "gain": _plain(self.threshold.gain),
-                "scores": {f"{threshold:g}": _known(score) for threshold, score in tried},
+                "gain": self.threshold.gain,
+                "scores": {f"{threshold:g}": score for threshold, score in tried},
             }
         found["cleanup"] = {
             **dataclasses.asdict(self.tidy),
             "best": dataclasses.asdict(CLEANUPS[self.cleanup.best]),
-            "gain": _plain(self.cleanup.gain),
+            "gain": self.cleanup.gain,
         }
-        return found
+        answer: dict[str, Any] = plain(found)
+        return answer
 
 
 def tune(
@@ -122,8 +122,7 @@ def tune(
                 load(file, device=device), samples, data_classes, thresholds, step=lambda: progress.advance(task)
             )
             picked = choice(counts, thresholds.index(network.threshold), middle=True)
-        certain = thresholds[picked.best] if picked is not None and picked.certain else network.threshold
-        predictor = load(file, device=device, threshold=certain if two else None)
+        predictor = load(file, device=device, threshold=None if picked is None else thresholds[picked.taken])
         counts = cleanup_counts(predictor, samples, data_classes, CLEANUPS, step=lambda: progress.advance(task))
     tuned = Tuned(
         score=f"{network.classes.names[1]} IoU" if two else "mIoU",
@@ -139,11 +138,3 @@ def tune(
         if tuned.after != network.threshold:
             dataclasses.replace(network, threshold=tuned.after).save(file)
     return tuned
-
-
-def _plain(score: Score) -> dict[str, float | None]:
-    return {name: _known(getattr(score, name)) for name in ("value", "low", "high")}
-
-
-def _known(value: float) -> float | None:
-    return None if value != value else value
