@@ -22,9 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from segwright.classes import ClassRow, classes_from_rows
 from segwright.data.layouts import ALL, SPLIT_FOLDERS, Dataset, files_with, key_of, with_unique_keys
-from segwright.data.painting import BACKGROUNDS, Thing, outlined, painted_address, stacked
+from segwright.data.painting import BACKGROUNDS, Thing, outlined, painted_address, painted_classes, stacked
 from segwright.data.sample import IMAGE_SUFFIXES, MOST_PIXELS, Sample
 from segwright.data.shards import stamp
 from segwright.errors import DataError
@@ -97,12 +96,10 @@ def read_coco(root: Path) -> Dataset | None:
         raise DataError(f"None of the pictures that {first} lists lies below {root}; put them there.")
     if not rows:
         raise DataError(f"{first} has no object with an outline; segmentation needs polygons or masks, not boxes.")
-    table = [ClassRow(0, "background", None, ignore=False)]
-    table += [ClassRow(value, rows[value], None, ignore=False) for value in sorted(rows) if value]
     return Dataset(
         root=root,
         layout="coco",
-        classes=classes_from_rows(tuple(table)),
+        classes=painted_classes(rows),
         classes_declared=True,
         splits=with_unique_keys(root, splits),
         orphan_masks=tuple(lost),
@@ -248,18 +245,22 @@ def _is_coco(path: Path) -> bool:
 def _split_of(path: Path, root: Path) -> str:
     """The split that the file's name speaks of, else a folder's above it."""
     for part in reversed(path.relative_to(root).with_suffix("").parts):
-        words = set(re.split(r"[^a-z]+", part.lower()))
+        words = _words(part)
         for split, names in SPLIT_FOLDERS.items():
             if words & set(names):
                 return split
     return ALL
 
 
+def _words(name: str) -> set[str]:
+    return set(re.split(r"[^a-z]+", name.lower()))
+
+
 def _picture(name: str, pictures: Mapping[str, list[Path]], source: Path, split: str) -> Path | None:
     """The picture that a file name means: of that name, its folders too if possible, in a folder of the split, near the file."""
 
     def strangeness(path: Path) -> tuple[bool, bool, int]:
-        folders = {word for part in path.parts[:-1] for word in re.split(r"[^a-z]+", part.lower())}
+        folders = set[str]().union(*map(_words, path.parts[:-1]))
         beside = os.path.commonpath([path, source])
         return (
             not path.as_posix().endswith("/" + name.lstrip("./")),

@@ -14,17 +14,16 @@ import io
 import json
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from segwright.classes import IGNORED, MOST_CLASSES, ClassRow, classes_from_rows
-from segwright.data.layouts import ALL, Dataset, files_with
-from segwright.data.painting import BACKGROUNDS, FARTHEST, Thing, outlined, painted_address, stacked
-from segwright.data.sample import IMAGE_SUFFIXES, MOST_PIXELS, Sample
+from segwright.classes import IGNORED, MOST_CLASSES
+from segwright.data.layouts import Dataset, files_with
+from segwright.data.painting import BACKGROUNDS, FARTHEST, Thing, outlined, painted_address, painted_classes, stacked
+from segwright.data.sample import IMAGE_SUFFIXES, MOST_PIXELS, Sample, with_masks
 from segwright.errors import DataError
 
 IGNORE = "__ignore__"
@@ -54,7 +53,7 @@ def read_labelme(root: Path, splits: Mapping[str, tuple[Sample, ...]]) -> Datase
     """
     with ThreadPoolExecutor(4) as pool:
         notes = [note for note in pool.map(_note, files_with(root, {".json"})) if note is not None]
-    pictures = {sample.image: sample for part in splits.values() for sample in part}
+    pictures = {sample.image for part in splits.values() for sample in part}
     by_picture = {note.picture: note for note in notes if note.picture in pictures}
     if not notes:
         return None
@@ -69,20 +68,16 @@ def read_labelme(root: Path, splits: Mapping[str, tuple[Sample, ...]]) -> Datase
         raise DataError(
             f"The LabelMe files below {root} have {len(labels)} labels, more than {MOST_CLASSES - 1}; merge some."
         )
-    table = [ClassRow(n, name, None, ignore=False) for n, name in enumerate(("background", *labels))]
-
-    def with_mask(sample: Sample) -> Sample:
-        note = by_picture.get(sample.image)
-        if note is None:
-            return sample
-        return replace(sample, mask=painted_address(note.source, "labelme", "\n".join(labels), sample.image.stem))
-
+    masks = {
+        image: painted_address(note.source, "labelme", "\n".join(labels), image.stem)
+        for image, note in by_picture.items()
+    }
     return Dataset(
         root=root,
         layout="labelme",
-        classes=classes_from_rows(tuple(table)),
+        classes=painted_classes(dict(enumerate(labels, start=1))),
         classes_declared=True,
-        splits={split: tuple(with_mask(sample) for sample in part) for split, part in splits.items()} or {ALL: ()},
+        splits=with_masks(splits, masks),
     )
 
 
@@ -100,7 +95,7 @@ def paint_labelme(source: Path, labels: str) -> np.ndarray:
         DataError: the file, or a shape in it, cannot be read.
     """
     values = {label: number for number, label in enumerate(labels.split("\n"), start=1)} | {IGNORE: IGNORED}
-    raw = _read(source)
+    raw = _table(source, _bytes(source))
     try:
         size_hw = int(raw["imageHeight"]), int(raw["imageWidth"])
         if min(size_hw) < 1 or size_hw[0] * size_hw[1] > MOST_PIXELS:
@@ -165,12 +160,11 @@ def _note(path: Path) -> Note | None:
 
     One that is cut off belongs to the picture of its name, and is found again when its mask is to be painted.
     """
+    text = _bytes(path)
+    if b'"shapes"' not in text:
+        return None
     try:
-        if path.stat().st_size > LARGEST_FILE or b'"shapes"' not in path.read_bytes():
-            return None
-        raw = _read(path)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}); give yourself read permission.") from error
+        raw = _table(path, text)
     except DataError:
         beside = (path.with_suffix(suffix) for suffix in sorted(IMAGE_SUFFIXES))
         return next((Note(path, picture, frozenset()) for picture in beside if picture.is_file()), None)
@@ -201,13 +195,19 @@ def _picture(path: Path, name: str) -> Path:
     return folder.joinpath(*parts)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _bytes(path: Path) -> bytes:
+    """All of a file; of one that is too large to be LabelMe's, nothing."""
     try:
-        raw = json.loads(path.read_bytes())
-        if not isinstance(raw, dict):
-            raise ValueError("it is not a table")
+        return path.read_bytes() if path.stat().st_size <= LARGEST_FILE else b""
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}); give yourself read permission.") from error
+
+
+def _table(path: Path, text: bytes) -> dict[str, Any]:
+    try:
+        raw = json.loads(text)
+        if not isinstance(raw, dict):
+            raise ValueError("it is not a table")
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is no whole JSON file ({error}); save it again, or remove it.") from error
     return raw

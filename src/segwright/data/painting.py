@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote, unquote
@@ -17,6 +17,7 @@ from urllib.parse import quote, unquote
 import cv2
 import numpy as np
 
+from segwright.classes import Classes, ClassRow, classes_from_rows
 from segwright.masks import filled
 
 BACKGROUNDS = frozenset({"background", "_background_"})
@@ -57,6 +58,16 @@ def painted(path: Path) -> Painted | None:
     """What an address says, or None for an ordinary file."""
     found = _PAINTED.fullmatch(path.as_posix()) if path.parent.name.startswith("@") else None
     return Painted(Path(found["source"]), found["kind"], unquote(found["what"])) if found else None
+
+
+def painted_classes(names: Mapping[int, str]) -> Classes:
+    """The classes of painted masks: background is 0, and equal names are one class.
+
+    Args:
+        names: value in masks -> name; what is called like a background may stand at 0.
+    """
+    rows = {0: "background"} | {value: names[value] for value in sorted(names) if value}
+    return classes_from_rows(tuple(ClassRow(value, name, None, ignore=False) for value, name in rows.items()))
 
 
 def outlined(rings: Iterable[np.ndarray], size_hw: tuple[int, int]) -> np.ndarray:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +39,19 @@ class Sample:
     """A file, or the address of one inside a shard (`data/shards.py`); read both with the functions below."""
     mask: Path | None = None
     """The same, or the address of a mask that is painted from annotations (`data/painting.py`)."""
+
+
+def with_masks(splits: Mapping[str, tuple[Sample, ...]], masks: Mapping[Path, Path]) -> dict[str, tuple[Sample, ...]]:
+    """The same samples with masks for some of them.
+
+    Args:
+        splits: split -> samples.
+        masks: picture -> mask; pictures that are not in it keep theirs, or none.
+    """
+    return {
+        split: tuple(replace(sample, mask=masks.get(sample.image, sample.mask)) for sample in part)
+        for split, part in splits.items()
+    }
 
 
 def read_image(path: Path, *, shrink_to_hw: tuple[int, int] | None = None) -> np.ndarray:

@@ -13,17 +13,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 
-from segwright.classes import ClassRow, classes_from_rows
 from segwright.data.layouts import Dataset
-from segwright.data.painting import Thing, outlined, painted_address, stacked
-from segwright.data.sample import Sample
+from segwright.data.painting import Thing, outlined, painted_address, painted_classes, stacked
+from segwright.data.sample import Sample, with_masks
 from segwright.errors import DataError
 
 LARGEST_VALUE = 65534
@@ -64,24 +62,16 @@ def read_yolo(root: Path, splits: Mapping[str, tuple[Sample, ...]]) -> Dataset |
     if not used:
         return None  # captions, or notes of any other kind
     names = _names(root)
-    table = [ClassRow(0, "background", None, ignore=False)]
-    table += [ClassRow(n + 1, names.get(n) or f"class_{n}", None, ignore=False) for n in sorted(used)]
-
-    def with_mask(sample: Sample) -> Sample:
-        label = labels.get(sample.image)
-        if label is None:
-            return sample
-        return replace(
-            sample,
-            mask=painted_address(label, "yolo", os.path.relpath(sample.image, label.parent), sample.image.stem),
-        )
-
+    masks = {
+        image: painted_address(label, "yolo", os.path.relpath(image, label.parent), image.stem)
+        for image, label in labels.items()
+    }
     return Dataset(
         root=root,
         layout="yolo",
-        classes=classes_from_rows(tuple(table)),
+        classes=painted_classes({n + 1: names.get(n) or f"class_{n}" for n in used}),
         classes_declared=bool(names),
-        splits={split: tuple(with_mask(sample) for sample in part) for split, part in splits.items()},
+        splits=with_masks(splits, masks),
     )
 
 
