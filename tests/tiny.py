@@ -5,7 +5,7 @@ Nothing is downloaded and nothing random is left open: the same call draws the s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,8 @@ import numpy as np
 from PIL import Image
 
 from segwright.classes import default_colours
+from segwright.data.layouts import Dataset
+from segwright.data.sample import read_pair
 
 NAMES = ("background", "disc", "square", "triangle", "ring")
 SPLITS: Mapping[str, int] = {"train": 6, "val": 3, "test": 3}
@@ -132,6 +134,35 @@ def make_dataset(
     if declared and layout != "pictures":
         write_classes(root / "classes.csv", NAMES[:classes])
     return root
+
+
+def draw_pictures(root: Path, where: str, splits: Mapping[str, int]) -> Iterator[tuple[str, Path, Pair]]:
+    """Write pictures of discs and squares, a.png, b.png, ...: in their order they are draw_pair(N, classes=3).
+
+    Args:
+        where: their folder below `root`; {split} stands for the split.
+        splits: split -> pictures.
+    """
+    number = 0
+    for split, count in splits.items():
+        for _ in range(count):
+            pair = draw_pair(number, classes=3)
+            path = root / where.format(split=split) / f"{'abcdefgh'[number]}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pair.image).save(path)
+            yield split, path, pair
+            number += 1
+
+
+def require_drawn(dataset: Dataset, layout: str, splits: Mapping[str, int]) -> None:
+    """Assert that a data set is what `draw_pictures` drew, pixel for pixel."""
+    assert dataset.layout == layout
+    assert {split: len(samples) for split, samples in dataset.splits.items()} == splits
+    assert dataset.classes.names == ("background", "disc", "square")
+    for number, sample in enumerate(sample for samples in dataset.splits.values() for sample in samples):
+        image, class_map = read_pair(sample, dataset.classes)
+        assert np.array_equal(image, draw_pair(number, classes=3).image)
+        assert np.array_equal(class_map, draw_pair(number, classes=3).class_map)
 
 
 def _word(number: int) -> str:

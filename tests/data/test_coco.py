@@ -16,7 +16,7 @@ from segwright.data.layouts import find_dataset
 from segwright.data.sample import read_mask, read_pair, read_raw_mask
 from segwright.errors import DataError
 from segwright.masks import polygons
-from tests.tiny import draw_pair
+from tests.tiny import draw_pair, draw_pictures, require_drawn
 
 CATEGORIES = [{"id": 1, "name": "disc"}, {"id": 7, "name": "square"}, {"id": 9, "name": "never seen"}]
 SPLITS = {"train": 5, "val": 3}
@@ -40,18 +40,13 @@ def make_coco(
     ids: tuple[int, ...] = (1, 7),
 ) -> Path:
     """Discs and squares as COCO describes them; the picture with id N is draw_pair(N, classes=3)."""
-    number = 0
-    for split, count in splits.items():
-        images, things = [], []
-        for _ in range(count):
-            pair = draw_pair(number, classes=3)
-            path = root / pictures.format(split=split) / f"{'abcdefgh'[number]}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(pair.image).save(path)
-            images.append({"id": number, "file_name": path.name, "height": 48, "width": 64})
-            things += annotations_of(pair.class_map, number, ids)
-            number += 1
-        write_coco(root / name.format(split=split), images, things, categories)
+    images: dict[str, list[Any]] = {split: [] for split in splits}
+    things: dict[str, list[Any]] = {split: [] for split in splits}
+    for number, (split, path, pair) in enumerate(draw_pictures(root, pictures, splits)):
+        images[split].append({"id": number, "file_name": path.name, "height": 48, "width": 64})
+        things[split] += annotations_of(pair.class_map, number, ids)
+    for split in splits:
+        write_coco(root / name.format(split=split), images[split], things[split], categories)
     return root
 
 
@@ -76,13 +71,7 @@ def rewritten(path: Path, **changes: Any) -> None:
 )
 def test_usual_places(tmp_path: Path, name: str, pictures: str) -> None:
     dataset = find_dataset(make_coco(tmp_path, name=name, pictures=pictures))
-    assert dataset.layout == "coco"
-    assert {split: len(samples) for split, samples in dataset.splits.items()} == SPLITS
-    assert dataset.classes.names == ("background", "disc", "square")
-    for number, sample in enumerate((*dataset.splits["train"], *dataset.splits["val"])):
-        image, class_map = read_pair(sample, dataset.classes)
-        assert np.array_equal(image, draw_pair(number, classes=3).image)
-        assert np.array_equal(class_map, draw_pair(number, classes=3).class_map)
+    require_drawn(dataset, "coco", SPLITS)
 
 
 def test_one_file_is_not_divided(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from segwright.data.layouts import find_dataset
 from segwright.data.sample import read_pair
 from segwright.errors import DataError
 from segwright.masks import polygons
-from tests.tiny import draw_pair
+from tests.tiny import draw_pair, draw_pictures, require_drawn
 
 SPLITS = {"train": 4, "val": 3}
 
@@ -40,21 +40,14 @@ def write_note(path: Path, picture: str, shapes: list[dict[str, Any]], size_hw: 
 
 def make_labelme(root: Path, *, pictures: str = "{split}", notes: str = "{split}", back: str = "") -> Path:
     """Discs and squares as LabelMe describes them; pictures in their order are draw_pair(N, classes=3)."""
-    number = 0
-    for split, count in SPLITS.items():
-        for _ in range(count):
-            pair = draw_pair(number, classes=3)
-            image = root / pictures.format(split=split) / f"{'abcdefgh'[number]}.png"
-            image.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(pair.image).save(image)
-            shapes = [
-                shape(name, piece.points.tolist())
-                for value, name in ((1, "disc"), (2, "square"))
-                for piece in polygons(pair.class_map == value, tolerance=0)
-            ]
-            note = root / notes.format(split=split) / f"{image.stem}.json"
-            write_note(note, back.format(split=split) + image.name, shapes)
-            number += 1
+    for split, image, pair in draw_pictures(root, pictures, SPLITS):
+        shapes = [
+            shape(name, piece.points.tolist())
+            for value, name in ((1, "disc"), (2, "square"))
+            for piece in polygons(pair.class_map == value, tolerance=0)
+        ]
+        note = root / notes.format(split=split) / f"{image.stem}.json"
+        write_note(note, back.format(split=split) + image.name, shapes)
     return root
 
 
@@ -69,13 +62,7 @@ def make_labelme(root: Path, *, pictures: str = "{split}", notes: str = "{split}
 )
 def test_usual_places(tmp_path: Path, pictures: str, notes: str, back: str) -> None:
     dataset = find_dataset(make_labelme(tmp_path, pictures=pictures, notes=notes, back=back))
-    assert dataset.layout == "labelme"
-    assert {split: len(samples) for split, samples in dataset.splits.items()} == SPLITS
-    assert dataset.classes.names == ("background", "disc", "square")
-    for number, sample in enumerate((*dataset.splits["train"], *dataset.splits["val"])):
-        image, class_map = read_pair(sample, dataset.classes)
-        assert np.array_equal(image, draw_pair(number, classes=3).image)
-        assert np.array_equal(class_map, draw_pair(number, classes=3).class_map)
+    require_drawn(dataset, "labelme", SPLITS)
 
 
 def test_one_folder_is_not_divided(tmp_path: Path) -> None:

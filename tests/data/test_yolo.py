@@ -11,7 +11,7 @@ from segwright.data.layouts import find_dataset
 from segwright.data.sample import read_pair
 from segwright.errors import DataError
 from segwright.masks import polygons
-from tests.tiny import draw_pair
+from tests.tiny import draw_pair, draw_pictures, require_drawn
 
 SPLITS = {"train": 5, "val": 3}
 YAML = "path: .\ntrain: images/train\nval: images/val\nnames:\n  0: disc\n  1: square\n  2: never seen\n"
@@ -31,17 +31,10 @@ def make_yolo(
     root: Path, *, pictures: str = "images/{split}", labels: str = "labels/{split}", names: str = YAML
 ) -> Path:
     """Discs and squares as YOLO describes them; pictures in their order are draw_pair(N, classes=3)."""
-    number = 0
-    for split, count in SPLITS.items():
-        for _ in range(count):
-            pair = draw_pair(number, classes=3)
-            image = root / pictures.format(split=split) / f"{'abcdefgh'[number]}.png"
-            label = root / labels.format(split=split) / f"{image.stem}.txt"
-            for path in (image, label):
-                path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(pair.image).save(image)
-            label.write_text(lines_of(pair.class_map), encoding="utf-8")
-            number += 1
+    for split, image, pair in draw_pictures(root, pictures, SPLITS):
+        label = root / labels.format(split=split) / f"{image.stem}.txt"
+        label.parent.mkdir(parents=True, exist_ok=True)
+        label.write_text(lines_of(pair.class_map), encoding="utf-8")
     if names:
         (root / "data.yaml").write_text(names, encoding="utf-8")
     return root
@@ -57,14 +50,8 @@ def make_yolo(
 )
 def test_usual_places(tmp_path: Path, pictures: str, labels: str) -> None:
     dataset = find_dataset(make_yolo(tmp_path, pictures=pictures, labels=labels))
-    assert dataset.layout == "yolo"
-    assert {split: len(samples) for split, samples in dataset.splits.items()} == SPLITS
-    assert dataset.classes.names == ("background", "disc", "square")
     assert dataset.classes_declared
-    for number, sample in enumerate((*dataset.splits["train"], *dataset.splits["val"])):
-        image, class_map = read_pair(sample, dataset.classes)
-        assert np.array_equal(image, draw_pair(number, classes=3).image)
-        assert np.array_equal(class_map, draw_pair(number, classes=3).class_map)
+    require_drawn(dataset, "yolo", SPLITS)
 
 
 def test_undivided(tmp_path: Path) -> None:

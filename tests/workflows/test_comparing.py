@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Mapping
@@ -8,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segwright.evaluation.report import ClassScores, Constant, PictureScore, Report, Score, signed
+from segwright.evaluation.report import Score, signed
 from tests.command import refused, succeeded
+from tests.evaluation.test_report import make_report
 
 Counts = Mapping[str, tuple[int, int, int]]
 """Picture -> pixels of the foreground that are right, true, and predicted; each picture has 1000 pixels."""
@@ -20,57 +22,25 @@ MIXED: Counts = {name: (80 + n + (9 if n % 2 else -9), 100, 100) for n, name in 
 
 
 def write_report(folder: Path, counts: Counts) -> Path:
-    unknown = Score(value=math.nan)
     hit, true, predicted = np.array(list(counts.values())).sum(axis=0)
+    one = make_report().pictures[0]
     pictures = tuple(
-        PictureScore(
+        dataclasses.replace(
+            one,
             key=key,
-            size_hw=(25, 40),
-            miou=0.5,
-            foreground_iou=h / (t + p - h),
-            accuracy=0.9,
-            milliseconds=2.0,
             pixels=1000,
+            foreground_iou=h / (t + p - h),
             counts={0: (1000 - t - p + h, 1000 - t, 1000 - p), 1: (h, t, p)},
         )
         for key, (h, t, p) in counts.items()
     )
-    classes = tuple(
-        ClassScores(
-            name=name,
-            colour=(0, 0, 0),
-            pictures=len(counts),
-            pixels=1,
-            predicted=1,
-            iou=unknown,
-            dice=unknown,
-            precision=unknown,
-            recall=unknown,
-            boundary_f1=unknown,
-            constant_iou=0.1,
-        )
-        for name in ("background", "[card]")
-    )
-    report = Report(
-        model={},
+    report = make_report(
+        ("background", "[card]"),
         data="data",
         split="test",
-        classes=classes,
         counts=np.eye(2, dtype=np.int64),
-        ignored_pixels=0,
-        miou=unknown,
-        mean_dice=unknown,
-        accuracy=unknown,
         foreground_iou=Score(value=hit / (true + predicted - hit)),
-        mean_boundary_f1=unknown,
-        constant=Constant(answer="background", miou=0.4, accuracy=0.9, foreground_iou=0.1),
         pictures=pictures,
-        milliseconds=2.0,
-        warnings=(),
-        measured="2026-01-01",
-        machine={},
-        seed=0,
-        resamples=10,
     )
     report.write(folder)
     return folder
